@@ -1,0 +1,330 @@
+"""The three folders that the commands hand to each other, and how they reach the disk.
+
+``data/prepared/NAME`` -> ``data/runs/NAME`` -> ``reports/NAME``. A folder is finished when it holds a
+``manifest.json``; that file is written last, names the folder's parents by sha256 and carries the provenance.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pipeline.errors import PipelineError
+from pipeline.task import Task
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "val", "test")
+MANIFEST = "manifest.json"
+
+# What decides a result: named in every manifest with its version.
+_PACKAGES = (
+    *("torch", "transformers", "peft", "bitsandbytes", "accelerate", "tokenizers", "safetensors", "datasets"),
+    *("scikit-learn", "scipy", "numpy", "pandas", "matplotlib", "seaborn", "gradio"),
+)
+_STARTED = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example for tuning, in Alpaca's terms, with what the evaluation needs to know of it.
+
+    ``id`` is the row's number in the source file, ``group`` the number of its group of near-duplicates.
+    """
+
+    id: str
+    instruction: str
+    input: str
+    output: str
+    group: int
+
+    def to_json(self) -> dict[str, object]:
+        """The row as it stands in a split file, Alpaca's three keys first."""
+        return {
+            "instruction": self.instruction,
+            "input": self.input,
+            "output": self.output,
+            "id": self.id,
+            "group": self.group,
+        }
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished folder and its manifest."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    kind: ClassVar[str]
+    written_by: ClassVar[str]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Opens a folder that one of the commands has finished.
+
+        Raises:
+            PipelineError: the folder is missing, unfinished, of another kind, or of a later schema.
+        """
+        folder = Path(folder)
+        what = f"a finished {cls.kind} folder; write it with python -m {cls.written_by}"
+        if not folder.is_dir():
+            raise PipelineError(f"{folder}: no such folder; expected {what}")
+        if not (folder / MANIFEST).is_file():
+            raise PipelineError(f"{folder}: no {MANIFEST}, so it is not {what}")
+        manifest = read_json(folder / MANIFEST)
+        if not isinstance(manifest, dict) or manifest.get("kind") != cls.kind:
+            got = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
+            raise PipelineError(f"{folder}: expected {what}; {MANIFEST} says kind {got!r}")
+        if manifest.get("schema_version") != SCHEMA_VERSION:
+            raise PipelineError(
+                f"{folder / MANIFEST}: schema_version must be {SCHEMA_VERSION}, got "
+                f"{manifest.get('schema_version')!r}; write the folder again with this version"
+            )
+        for key in ("task", "files"):
+            if not isinstance(manifest.get(key), dict):
+                raise PipelineError(f"{folder / MANIFEST}: expected {key!r}; it is damaged, write it again")
+        return cls(folder, manifest)
+
+    @property
+    def task(self) -> Task:
+        """The task as the prepared data set defined it."""
+        return Task.from_json(self.manifest["task"])
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the manifest: what children name as their parent."""
+        return sha256_of(self.folder / MANIFEST)
+
+    def verified(self, name: str) -> Path:
+        """Path of a file of this folder, once its bytes are those that the manifest recorded.
+
+        Raises:
+            PipelineError: the file is missing or has changed since the folder was finished.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            raise PipelineError(f"{path}: missing; the folder is damaged, write it again with {self.written_by}")
+        if sha256_of(path) != self.manifest["files"].get(name):
+            raise PipelineError(
+                f"{path}: changed since {MANIFEST} was written; write the folder again with {self.written_by}"
+            )
+        return path
+
+
+@dataclass(frozen=True)
+class PreparedDataset(Artifact):
+    """``train.json val.json test.json manifest.json``: Alpaca rows in three splits."""
+
+    kind: ClassVar[str] = "prepared"
+    written_by: ClassVar[str] = "pipeline.prepare"
+
+    def rows(self, split: str) -> list[Row]:
+        """The rows of one split, in file order."""
+        return [Row(**row) for row in read_json(self.verified(f"{split}.json"))]
+
+
+@dataclass(frozen=True)
+class Run(Artifact):
+    """``config.yaml adapter/ training.jsonl manifest.json``: a tuned adapter and how it was made."""
+
+    kind: ClassVar[str] = "run"
+    written_by: ClassVar[str] = "pipeline.train"
+
+    @property
+    def adapter(self) -> Path:
+        """The folder with the LoRA weights, every file verified."""
+        for name in self.manifest["files"]:
+            if name.startswith("adapter/"):
+                self.verified(name)
+        return self.folder / "adapter"
+
+
+@dataclass(frozen=True)
+class Report(Artifact):
+    """``predictions.jsonl metrics.json report.html manifest.json``: what a run is worth."""
+
+    kind: ClassVar[str] = "report"
+    written_by: ClassVar[str] = "pipeline.evaluate"
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        PipelineError: the file cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise PipelineError(f"{path}: expected a JSON file in UTF-8; {_first_line(error)}") from error
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """The values in a JSON Lines file.
+
+    Raises:
+        PipelineError: the file cannot be read, or a line is not JSON; the message names the line.
+    """
+    values = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    values.append(json.loads(line))
+                except (ValueError, RecursionError) as error:
+                    raise PipelineError(f"{path}, line {number}: expected JSON; {_first_line(error)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineError(f"{path}: expected JSON Lines in UTF-8; {_first_line(error)}") from error
+    return values
+
+
+def dump_json(value: object) -> str:
+    """JSON for people and diffs: indented, keys in the order given, no NaN."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def dump_jsonl(values: Iterable[object]) -> str:
+    """JSON Lines: one compact value a line, no NaN."""
+    return "".join(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: to a temporary name beside it, to the disk, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # Paths and arguments that are not UTF-8 hold lone surrogates; they are written as JSON escapes them.
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def refuse_existing(folder: str | Path) -> Path:
+    """The path of a folder that is to be written.
+
+    Raises:
+        PipelineError: something is there already, or nothing can be written there. Nothing is ever overwritten.
+    """
+    folder = Path(folder)
+    if folder.exists() or folder.is_symlink():
+        raise PipelineError(f"{folder}: already exists; choose another --out, or remove it")
+    home = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
+    if not (home.is_dir() and os.access(home, os.W_OK | os.X_OK)):
+        raise PipelineError(f"{folder}: expected a place to write to; {home} is none; choose another --out")
+    return folder
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name only when the block ends well; else nothing remains."""
+    refuse_existing(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield staging
+        share(staging)
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def share(folder: Path) -> None:
+    """Gives a folder and all in it the usual permissions: temporary folders and safetensors files start private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    folder.chmod(0o777 & ~mask)
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
+def write_manifest(
+    folder: Path, kind: str, task: Task, content: Mapping[str, Any], *, skip: Sequence[str] = ()
+) -> None:
+    """Finishes a folder: hashes every file in it and writes ``manifest.json``.
+
+    ``skip`` names files and folders, by path from ``folder``, that are not part of the result (checkpoints, logs).
+    """
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != MANIFEST and not any(name == s or name.startswith(s + "/") for s in skip):
+            files[name] = sha256_of(path)
+    manifest = {"schema_version": SCHEMA_VERSION, "kind": kind, "task": task.to_json(), **content, "files": files}
+    manifest["provenance"] = provenance()
+    write_text(folder / MANIFEST, dump_json(manifest))
+
+
+def provenance() -> dict[str, object]:
+    """Who made an artifact: time, code, versions, machine, cost so far."""
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    # ru_maxrss is in KiB on Linux and in bytes on macOS.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "argv": sys.argv,
+        "git": _git_state(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor_name(),
+        "packages": versions,
+        "wall_seconds": round(time.monotonic() - _STARTED, 1),
+        "peak_memory_bytes": peak,
+    }
+
+
+def processor_name() -> str:
+    """The processor as the system calls it, with the number of cores this process may use."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
+
+
+def _git_state() -> dict[str, object] | None:
+    """Commit of the code and whether it was changed since; None outside a checkout."""
+    home = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "."))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

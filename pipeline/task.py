@@ -1,0 +1,97 @@
+"""The task: labels in their order, the prompt, and how a completion is read as a label."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from pipeline.errors import PipelineError
+from pipeline.text import fold
+
+SENTIMENT_LABELS = ("Negative", "Neutral", "Positive")
+SENTIMENT_INSTRUCTION = "Detect the sentiment of the tweet."
+
+# The prompt of Stanford Alpaca for an instruction with an input. The completion follows the last newline.
+ALPACA_TEMPLATE = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
+)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt in three parts, because only the scaffold may contain special tokens.
+
+    The tweet stands alone so that the encoder can treat it as plain text, whatever it contains.
+    """
+
+    before: str
+    text: str
+    after: str
+
+    def __str__(self) -> str:
+        return self.before + self.text + self.after
+
+
+@dataclass(frozen=True)
+class Task:
+    """Labels, instruction and template. Every command reads them from the prepared data set's manifest.
+
+    ``labels`` has an order: of the confusion matrix, of every array of probabilities, and, where the classes
+    are ordered, from low to high.
+    """
+
+    labels: tuple[str, ...] = SENTIMENT_LABELS
+    instruction: str = SENTIMENT_INSTRUCTION
+    template: str = ALPACA_TEMPLATE
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.labels) <= 20:
+            raise PipelineError(f"labels: expected 2 to 20 classes, got {len(self.labels)}: {', '.join(self.labels)}")
+        for label in self.labels:
+            if label != label.strip() or not fold(label) or "\n" in label:
+                raise PipelineError(f"labels: {label!r} is empty, has outer spaces or a line break; rename it")
+        if len(self._label_of) != len(self.labels):
+            raise PipelineError(
+                f"labels: {', '.join(self.labels)} are not distinct when case and width are ignored; rename one"
+            )
+        for slot in ("{instruction}", "{input}"):
+            if self.template.count(slot) != 1:
+                raise PipelineError(
+                    f"template: expected {slot} exactly once, found it {self.template.count(slot)} times"
+                )
+        if self.template.index("{instruction}") > self.template.index("{input}"):
+            raise PipelineError("template: expected {instruction} before {input}")
+
+    @cached_property
+    def _label_of(self) -> dict[str, str]:
+        return {fold(label): label for label in self.labels}
+
+    def prompt(self, text: str) -> Prompt:
+        """The prompt for one tweet. Slots are filled by splitting, so braces in a tweet mean nothing."""
+        before, after = self.template.split("{input}")
+        return Prompt(before.replace("{instruction}", self.instruction), text, after)
+
+    def parse(self, completion: str) -> str | None:
+        """The label that the model's answer is, or None.
+
+        Strict: the whole answer must be one label, case and outer white space aside. A label inside a
+        sentence, two labels, or an unfinished one is no label.
+        """
+        return self._label_of.get(fold(completion))
+
+    def to_json(self) -> dict[str, object]:
+        """The task as it stands in a manifest."""
+        return {"labels": list(self.labels), "instruction": self.instruction, "template": self.template}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> "Task":
+        """The inverse of ``to_json``.
+
+        Raises:
+            PipelineError: a key is missing or has the wrong type.
+        """
+        labels, instruction, template = (value.get(key) for key in ("labels", "instruction", "template"))
+        if not (isinstance(labels, list) and isinstance(instruction, str) and isinstance(template, str)):
+            raise PipelineError("task: expected labels (a list), instruction and template (texts) in the manifest")
+        return cls(tuple(str(label) for label in labels), instruction, template)
