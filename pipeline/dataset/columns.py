@@ -1,0 +1,101 @@
+"""Which columns hold the text, the label and the date, and what of them can be used as it is."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.dataset.reading import Table
+from pipeline.errors import PipelineError
+from pipeline.text import fold
+
+# Compared after folding case and reading "_", "-" and spaces as one.
+_TEXT = "tweet,tweets,tweet text,text,content,full text,comment text,comment,sentence,message,input"
+_LABEL = "sentiment,label,new sentiment state,class,output,target,category"
+_DATE = "date,created at,timestamp,datetime,time"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns in use; ``date`` is None where the file has none, or several and none was named."""
+
+    text: str
+    label: str
+    date: str | None
+
+
+def find_columns(table: Table, text: str | None = None, label: str | None = None, date: str | None = None) -> Columns:
+    """Takes the columns that were named, and finds the others by their usual names.
+
+    Raises:
+        PipelineError: a named column does not exist, no column or several have a usual name (a date may be missing),
+            text and label are the same column, or a row of a JSON file lacks the key.
+    """
+    columns = Columns(_find(table, "text", text, _TEXT), _find(table, "label", label, _LABEL), _find_date(table, date))
+    if columns.text == columns.label:
+        raise PipelineError(f"{table.source}: text and label are both {columns.text!r}; give two columns")
+    for name in (columns.text, columns.label):
+        if name in table.lacking:
+            raise PipelineError(
+                f"{table.source}, row {table.lacking[name]}: expected the key {name!r} as in the other rows; add it, "
+                "with null where there is no value"
+            )
+    return columns
+
+
+def texts_of(table: Table, column: str) -> list[str | None]:
+    """The cells of a column that holds texts.
+
+    Raises:
+        PipelineError: a cell is neither a text nor null.
+    """
+    texts = table.values[column]
+    for number, text in zip(table.numbers, texts, strict=True):
+        if text is not None and not isinstance(text, str):
+            raise PipelineError(
+                f"{table.source}, row {number}: expected a text in {column!r}, got {str(text)[:40]} "
+                f"({type(text).__name__}); put it in quotes, or name the right column with --text_column"
+            )
+    return list(texts)
+
+
+def _find(table: Table, role: str, named: str | None, usual: str) -> str:
+    if named is not None:
+        return _named(table, role, named)
+    found = _usual(table, usual)
+    if len(found) == 1:
+        return found[0]
+    got = (
+        f"several: {_listed(found)}" if found else f"none of the usual names among the columns {_listed(table.columns)}"
+    )
+    raise PipelineError(f"{table.source}: expected one column with the {role}, got {got}; give --{role}_column NAME")
+
+
+def _find_date(table: Table, named: str | None) -> str | None:
+    if named is not None:
+        return _named(table, "date", named)
+    found = _usual(table, _DATE)
+    return found[0] if len(found) == 1 else None
+
+
+def _named(table: Table, role: str, named: str) -> str:
+    """The column of that name; where none has it exactly, the only one that has it but for case."""
+    same = [named] if named in table.columns else [c for c in table.columns if _plain(c) == _plain(named)]
+    if len(same) == 1:
+        return same[0]
+    raise PipelineError(
+        f"{table.source}: no column {named!r}; the columns are {_listed(table.columns)}; give one of them with "
+        f"--{role}_column"
+    )
+
+
+def _usual(table: Table, names: str) -> list[str]:
+    return [column for column in table.columns if _plain(column) in names.split(",")]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", fold(name)).strip()
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name if len(name) <= 40 else name[:39] + "…") for name in names[:20])
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -1,0 +1,77 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.dataset.columns import Columns, find_columns, texts_of
+from pipeline.dataset.reading import Table
+from pipeline.errors import PipelineError
+
+
+def table(*names: str, lacking: dict[str, int] | None = None) -> Table:
+    return Table(Path("tweets.csv"), {name: ["x"] for name in names}, [1], lacking or {})
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("date", "tweet", "sentiment"), Columns("tweet", "sentiment", "date")),
+        (("Comment Text", "Sentiment", "URL"), Columns("Comment Text", "Sentiment", None)),
+        (("instruction", "input", "output"), Columns("input", "output", None)),
+        (("", "full_text", "LABEL", "created-at"), Columns("full_text", "LABEL", "created-at")),
+        (("text", "label", "date", "time"), Columns("text", "label", None)),
+        (("text", "New_Sentiment_State"), Columns("text", "New_Sentiment_State", None)),
+    ],
+)
+def test_usual_names_are_found(names: tuple[str, ...], found: Columns) -> None:
+    assert find_columns(table(*names)) == found
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("tweet", "text", "label"), "the text, got several: 'tweet', 'text'; give --text_column"),
+        (("Tweet", "Sentiment", "New_Sentiment_State"), "the label, got several: .*; give --label_column"),
+        (("headline", "label"), "the text, got none .* 'headline', 'label'; give --text_column"),
+        (("text",), "the label, got none .* 'text'; give --label_column"),
+    ],
+)
+def test_nothing_is_guessed(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        find_columns(table(*names))
+
+
+def test_named_columns_win() -> None:
+    file = table("tweet", "text", "Label", "label", "when")
+    assert find_columns(file, text="TEXT", label="label", date="When") == Columns("text", "label", "when")
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"text": "words"}, "no column 'words'; the columns are 'text', 'label'; give one of them with --text_column"),
+        ({"label": "words"}, "no column 'words'.*--label_column"),
+        ({"date": "words"}, "no column 'words'.*--date_column"),
+        ({"label": "text"}, "text and label are both 'text'"),
+    ],
+)
+def test_wrong_names_are_refused(named: dict[str, str], message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        find_columns(table("text", "label"), **named)
+
+
+def test_a_row_without_the_key_is_refused_only_where_it_matters() -> None:
+    assert find_columns(table("text", "label", "geo", lacking={"geo": 4})).text == "text"
+    with pytest.raises(PipelineError, match="row 7: expected the key 'label'"):
+        find_columns(table("text", "label", lacking={"label": 7}))
+
+
+@pytest.mark.parametrize("cell", [5, 1.5, True, ["a"], {"a": 1}, b"bytes"])
+def test_texts_must_be_texts(cell: Any) -> None:
+    file = Table(Path("tweets.json"), {"text": ["a", None, cell]}, [1, 2, 3])
+    with pytest.raises(PipelineError, match=rf"row 3: expected a text in 'text', got .*{type(cell).__name__}"):
+        texts_of(file, "text")
+
+
+def test_texts_and_nulls_pass() -> None:
+    assert texts_of(Table(Path("t"), {"text": ["NA", None, ""]}, [1, 2, 3]), "text") == ["NA", None, ""]

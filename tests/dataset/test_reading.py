@@ -1,0 +1,212 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import datasets
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.dataset.reading import fingerprint, read_table
+from pipeline.errors import PipelineError
+
+GOOD = "tweet,sentiment\nup we go,1\n"
+
+# name of the file, its content, what the message must say
+MALFORMED: list[tuple[str, bytes, str]] = [
+    ("empty.csv", b"", "expected a header line"),
+    ("blank.csv", b"\n\n", "expected a header line"),
+    ("only_bom.csv", b"\xef\xbb\xbf", "expected a header line"),
+    ("header_only.csv", b"tweet,sentiment\n", "expected rows of data, got none"),
+    ("extra_everywhere.csv", b"tweet,sentiment\na,1,x\nb,0,y\n", "row 1: expected 2 columns as in the header, got 3"),
+    (
+        "extra_later.csv",
+        b"tweet,sentiment\na,1\nb,0\nc, d,1\n",
+        "row 3: expected 2 columns .* got 3; it starts with 'c'",
+    ),
+    ("too_few.csv", b"tweet,sentiment\na,1\nb\n", "row 2: expected 2 columns .* got 1"),
+    ("lone_cr.csv", b"tweet,sentiment\nbroken\rtweet,1\n", "row 1: expected 2 columns .* got 1"),
+    ("same_header.csv", b"tweet,tweet\na,b\n", "different names, got 'tweet' twice"),
+    ("same_header_spaces.csv", b"tweet, tweet\na,b\n", "different names, got 'tweet' twice"),
+    ("open_quote.csv", b'tweet,sentiment\na,1\n"b,1\nc,1\n', r"row 2 \(from line 3\): .*unexpected end of data"),
+    ("open_quote_in_header.csv", b'tweet,"sentiment\na,1\n', r"header \(from line 1\): .*unexpected end of data"),
+    ("text_after_quote.csv", b'tweet,sentiment\n"a"b,1\n', r"row 1 \(from line 2\): .*expected after"),
+    ("endless_field.csv", b'tweet,sentiment\n"' + b"a" * (17 << 20), "row 1 .*larger than field limit"),
+    ("latin1.csv", "tweet,sentiment\nok,1\ncafé,1\n".encode("latin-1"), "line 3: expected UTF-8, got the byte 0xe9"),
+    ("latin1_after_bom.csv", b"\xef\xbb\xbftweet,x\n\xe9,1\n", "line 2: expected UTF-8, got the byte 0xe9"),
+    ("utf16.csv", GOOD.encode("utf-16"), "expected UTF-8, got UTF-16"),
+    ("utf16be.csv", b"\xfe\xff" + GOOD.encode("utf-16-be"), "expected UTF-8, got UTF-16"),
+    ("extra.tsv", b"tweet\tsentiment\na\t1\tx\n", "row 1: expected 2 columns .*hold a tab"),
+    ("extra_semicolon.csv", b"tweet;sentiment\na;1;x\n", "row 1: expected 2 columns .*hold a semicolon"),
+    ("empty.json", b"", "expected one JSON list of objects"),
+    ("empty_list.json", b"[]", "expected rows of data, got none"),
+    ("object.json", b'{"tweet": "a"}', "expected a JSON list of objects, got an object"),
+    ("number.json", b"3", "expected a JSON list of objects, got a number"),
+    ("of_texts.json", b'[{"a": 1}, "b"]', "row 2: expected an object with named values, got a text"),
+    ("of_lists.json", b"[[1]]", "row 1: expected an object with named values, got a list"),
+    ("of_null.json", b"[null]", "row 1: expected an object with named values, got null"),
+    ("cut.json", b'[{"tweet": "a"', "expected one JSON list of objects .*line 1 column"),
+    ("lines.json", b'{"a": 1}\n{"a": 2}\n', r"name it \.jsonl if it has one a line"),
+    ("repeated_key.json", b'[{"a": 1}, {"a": 1, "a": 2}]', "row 2: the key 'a' occurs twice"),
+    ("nan.json", b'[{"a": 1}, {"a": NaN}]', "row 2: 'a' is nan, not JSON; write null"),
+    ("infinity.json", b'[{"a": -Infinity}]', "row 1: 'a' is -inf, not JSON; write null"),
+    ("deep.json", b"[" * 200_000, "nested too deeply"),
+    ("long_number.json", b'[{"a": ' + b"1" * 5000 + b"}]", "expected one JSON list .*integer string conversion"),
+    ("latin1.json", '[{"a": "é"}]'.encode("latin-1"), "line 1: expected UTF-8"),
+    ("bad_line.jsonl", b'{"a": 1}\n\n{"a": \n', "line 3: expected one JSON object a line"),
+    ("list_line.jsonl", b'{"a": 1}\n[1]\n', "line 2: expected an object with named values, got a list"),
+    ("nan_line.jsonl", b'\n{"a": NaN}\n', "line 2: 'a' is nan"),
+    ("deep_line.jsonl", b'{"a": 1}\n' + b"[" * 200_000, "line 2: .*nested too deeply"),
+    ("blank.jsonl", b"\n \n", "expected rows of data, got none"),
+    ("not.parquet", b"PAR1 but not really PAR1", "expected a Parquet file"),
+    ("empty.parquet", b"", "expected a Parquet file"),
+    ("table.xlsx", b"PK", r"expected \.csv.*got \.xlsx; convert it"),
+    ("table", b"a,b\n", "got a name without suffix"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), MALFORMED, ids=[name for name, _, _ in MALFORMED])
+def test_malformed_files_are_refused_with_place_and_reason(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(PipelineError, match=message) as raised:
+        read_table(path)
+    assert str(raised.value).startswith(str(path))
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="no such file"):
+        read_table(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r\r\n"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_delimiters_line_ends_and_byte_order_marks(tmp_path: Path, delimiter: str, end: str, bom: str) -> None:
+    lines = [
+        f'"tweet"{delimiter}sentiment',
+        f'"one, two; three\tfour"{delimiter}1',
+        "",
+        f'"line{end}break"{delimiter}0',
+    ]
+    path = tmp_path / "tweets.csv"
+    path.write_bytes((bom + end.join(lines)).encode())
+    table = read_table(path)
+    assert table.columns == ("tweet", "sentiment")
+    assert list(table.values["tweet"]) == ["one, two; three\tfour", f"line{end}break"]
+    assert list(table.values["sentiment"]) == ["1", "0"]
+    assert list(table.numbers) == [1, 2]
+
+
+def test_words_that_pandas_takes_for_missing_stay_texts(tmp_path: Path) -> None:
+    words = ["NA", "null", "None", "nan", "N/A", "", "true", "007"]
+    path = tmp_path / "tweets.csv"
+    path.write_text("tweet,sentiment\n" + "".join(f"{word},1\n" for word in words))
+    assert list(read_table(path).values["tweet"]) == words
+
+
+def test_zero_bytes_and_long_fields_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "tweets.csv"
+    path.write_text("tweet,sentiment\na\0b,1\n" + "x" * 1_000_000 + ",0\n")
+    assert [len(text) for text in read_table(path).values["tweet"]] == [3, 1_000_000]
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=10), delimiter=st.sampled_from(",\t;"))
+def test_what_csv_writes_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], delimiter: str
+) -> None:
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+    writer.writerows([("tweet", "label"), *rows])
+    path = tmp_path_factory.getbasetemp() / "round.csv"
+    path.write_bytes(file.getvalue().encode())
+    table = read_table(path)
+    assert list(zip(table.values["tweet"], table.values["label"], strict=True)) == rows
+
+
+FRAGMENTS = [b"tweet", b"label", b",", b"\t", b";", b'"', b"\n", b"\r", b"\0", b"\xff", b"{", b"}", b"[", b"]", b":"]
+FRAGMENTS += [b'"a"', b"1", b"NaN", b"null", b"\xef\xbb\xbf", b"\xff\xfe", b'{"a": 1}', "\u2028".encode(), b"PAR1"]
+BYTES = st.one_of(st.binary(max_size=60), st.lists(st.sampled_from(FRAGMENTS), max_size=25).map(b"".join))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(content=BYTES, suffix=st.sampled_from([".csv", ".tsv", ".json", ".jsonl", ".parquet"]))
+def test_any_bytes_give_a_whole_table_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any{suffix}"
+    path.write_bytes(content)
+    try:
+        table = read_table(path)
+    except PipelineError as error:
+        assert str(path) in str(error)  # noqa: PT017
+    else:
+        assert {len(column) for column in table.values.values()} <= {len(table)}
+
+
+def test_json_keeps_types_and_remembers_missing_keys(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": 1}, {"text": None, "label": 1.0, "geo": [1]}, {"label": "x"}]
+    whole, lines = tmp_path / "a.json", tmp_path / "a.jsonl"
+    whole.write_text(json.dumps(rows))
+    lines.write_text("\ufeff" + "\n\n".join(json.dumps(row) for row in rows) + "\n")
+    for path, numbers in ((whole, [1, 2, 3]), (lines, [1, 3, 5])):
+        table = read_table(path)
+        assert dict(table.values) == {"text": ["a", None, None], "label": [1, 1.0, "x"], "geo": [None, [1], None]}
+        assert list(table.numbers) == numbers
+        assert table.lacking == {"text": numbers[2], "geo": numbers[0]}
+
+
+def test_json_lines_end_at_newlines_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "one\u2028line\x85here"}\n', encoding="utf-8")
+    assert read_table(path).values["text"] == ["one\u2028line\x85here"]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["NA", None, "ü"], "label": [1.0, 0.0, None]}), path)
+    table = read_table(path)
+    assert dict(table.values) == {"text": ["NA", None, "ü"], "label": [1.0, 0.0, None]}
+    assert list(table.numbers) == [1, 2, 3]
+
+
+def test_hugging_face_folder_gives_class_names(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}
+    )
+    dataset = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, None]}, features=features)
+    dataset.save_to_disk(tmp_path / "one")
+    assert dict(read_table(tmp_path / "one").values) == {"text": ["a", "b", "c"], "label": ["good", "bad", None]}
+
+    datasets.DatasetDict(train=dataset, test=dataset).save_to_disk(tmp_path / "both")
+    with pytest.raises(PipelineError, match="holds the splits train, test; give the folder of one"):
+        read_table(tmp_path / "both")
+    assert len(read_table(tmp_path / "both" / "train")) == 3
+
+    next((tmp_path / "one").glob("*.arrow")).write_bytes(b"not arrow")
+    with pytest.raises(PipelineError, match=r"expected a folder made with Dataset\.save_to_disk"):
+        read_table(tmp_path / "one")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(PipelineError, match=r"expected a folder made with Dataset\.save_to_disk"):
+        read_table(tmp_path / "none")
+
+
+def test_fingerprint_changes_with_any_file_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    (tmp_path / "b").write_text("2")
+    before = fingerprint(tmp_path)
+    assert before == fingerprint(tmp_path)
+    (tmp_path / "b").rename(tmp_path / "c")
+    renamed = fingerprint(tmp_path)
+    (tmp_path / "c").write_text("3")
+    assert len({before, renamed, fingerprint(tmp_path), fingerprint(tmp_path / "a")}) == 4

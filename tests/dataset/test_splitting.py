@@ -1,0 +1,158 @@
+import random
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.dataset.records import Example
+from pipeline.dataset.splitting import _Plan, sample, split
+from pipeline.errors import PipelineError
+
+SHARES = {"train": 0.65, "val": 0.10, "test": 0.25}
+LABELS = ("Down", "Flat", "Up")
+
+
+def word(number: int) -> str:
+    """A different word for each number; digits would be masked in the template."""
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
+
+
+def corpus(rows: list[tuple[int, str]]) -> tuple[list[Example], dict[str, int]]:
+    """Examples from pairs of group and label."""
+    examples = [Example(str(i), f"tweet {word(i)}", label) for i, (_, label) in enumerate(rows, start=1)]
+    return examples, {example.id: group for example, (group, _) in zip(examples, rows, strict=True)}
+
+
+def divide(rows: list[tuple[int, str]], seed: int = 42) -> dict[str, list[Example]]:
+    examples, groups = corpus(rows)
+    labels = sorted({label for _, label in rows})
+    return split(examples, groups, labels=labels, shares=SHARES, seed=seed)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(rows=st.lists(st.tuples(st.integers(0, 15), st.sampled_from(LABELS)), min_size=1, max_size=60))
+def test_groups_stay_whole_and_classes_are_everywhere_or_it_is_an_error(rows: list[tuple[int, str]]) -> None:
+    examples, groups = corpus(rows)
+    labels_of: dict[int, set[str]] = defaultdict(set)
+    for group, label in rows:
+        labels_of[group].add(label)
+    present = {label for _, label in rows}
+    of_one_class = Counter(next(iter(labels)) for labels in labels_of.values() if len(labels) == 1)
+    with_class = Counter(label for labels in labels_of.values() for label in labels)
+    try:
+        parts = divide(rows)
+    except PipelineError:
+        assert any(of_one_class[label] < 3 for label in present)
+        return
+    assert all(with_class[label] >= 3 for label in present)
+    assert sorted(e.id for part in parts.values() for e in part) == sorted(e.id for e in examples)
+    splits_of_group = defaultdict(set)
+    for name, part in parts.items():
+        assert {e.label for e in part} == present
+        for example in part:
+            splits_of_group[groups[example.id]].add(name)
+    assert all(len(names) == 1 for names in splits_of_group.values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_of_every_class_are_kept_to_a_row_when_groups_are_single_rows(seed: int) -> None:
+    labels = ["Up"] * 300 + ["Flat"] * 87 + ["Down"] * 14
+    random.Random(seed).shuffle(labels)
+    parts = divide(list(enumerate(labels)), seed)
+    for label, n in Counter(labels).items():
+        for name, share in SHARES.items():
+            assert abs(sum(e.label == label for e in parts[name]) - share * n) <= 1, (label, name)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_are_kept_when_groups_are_larger(seed: int) -> None:
+    rng = random.Random(seed)
+    rows = [(g, rng.choices(LABELS, [1, 3, 6])[0]) for g in range(200) for _ in range(rng.choice([1, 1, 1, 2, 5, 12]))]
+    rows += [(999, "Up")] * 120
+    parts = divide(rows, seed)
+    for label, n in Counter(label for _, label in rows).items():
+        for name, share in SHARES.items():
+            assert sum(e.label == label for e in parts[name]) == pytest.approx(share * n, abs=max(2, 0.02 * n))
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(order=st.permutations(range(80)), seed=st.integers(0, 3))
+def test_the_order_of_rows_does_not_change_the_split(order: list[int], seed: int) -> None:
+    rows = [(i // 2, LABELS[i % 3]) for i in range(80)]
+    examples, groups = corpus(rows)
+    options = {"labels": LABELS, "shares": SHARES, "seed": seed}
+    straight = split(examples, groups, **options)  # type: ignore[arg-type]
+    renumbered = {name: -group for name, group in groups.items()}
+    shuffled = split([examples[i] for i in order], renumbered, **options)  # type: ignore[arg-type]
+    for name in SHARES:
+        assert {e.id for e in straight[name]} == {e.id for e in shuffled[name]}
+
+
+def test_cost_is_the_change_of_chi_square() -> None:
+    wanted, before, counts = {"Up": 8.0, "Down": 2.5}, Counter(Up=5, Down=3), {"Up": 4, "Down": 1}
+
+    def chi_square(reached: Counter[str]) -> float:
+        return sum((reached[label] - wanted[label]) ** 2 / wanted[label] for label in wanted)
+
+    cost = _Plan({"val": wanted}, {"val": before}).cost("val", counts)
+    assert cost == pytest.approx(chi_square(before + Counter(counts)) - chi_square(before))
+
+
+def test_another_seed_gives_another_split() -> None:
+    rows = [(i, LABELS[i % 3]) for i in range(90)]
+    assert [e.id for e in divide(rows, 1)["test"]] != [e.id for e in divide(rows, 2)["test"]]
+    assert [e.id for e in divide(rows, 1)["test"]] == [e.id for e in divide(rows, 1)["test"]]
+
+
+def test_rows_keep_the_order_of_the_file() -> None:
+    for part in divide([(i // 3, LABELS[i % 3]) for i in range(90)]).values():
+        assert [int(e.id) for e in part] == sorted(int(e.id) for e in part)
+
+
+def test_too_few_groups_are_told_with_class_and_number() -> None:
+    rows = [(i, "Up") for i in range(20)] + [(90, "Down")] * 10 + [(91, "Down")] * 10
+    with pytest.raises(PipelineError, match=r"class 'Down': expected at least 3 groups .*train, val, test; got 2; add"):
+        divide(rows)
+    examples, groups = corpus(rows)
+    with pytest.raises(PipelineError, match=r"class 'Flat': expected at least 3 .*; got 0;"):
+        split(examples, groups, labels=("Flat", "Up"), shares=SHARES, seed=1)
+
+
+def test_three_groups_are_enough() -> None:
+    parts = divide([(i, "Up") for i in range(40)] + [(90, "Down"), (91, "Down"), (92, "Down")])
+    assert [sum(e.label == "Down" for e in part) for part in parts.values()] == [1, 1, 1]
+
+
+def test_two_splits_for_an_official_test_file() -> None:
+    examples, groups = corpus([(i, LABELS[i % 3]) for i in range(90)])
+    parts = split(examples, groups, labels=LABELS, shares={"train": 0.9, "val": 0.1}, seed=1)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 81, "val": 9}
+
+
+def test_sample_keeps_proportions_and_every_class() -> None:
+    examples, _ = corpus([(i, "Up") for i in range(700)] + [(i, "Flat") for i in range(298)] + [(0, "Down")] * 2)
+    for size in (3, 10, 101, 500, 999, 1000):
+        kept, dropped = sample(examples, size, seed=1)
+        assert len(kept) == size
+        assert len(kept) + len(dropped) == 1000
+        assert {row.reason for row in dropped} <= {"not sampled"}
+        counts = Counter(e.label for e in kept)
+        for label, n in (("Up", 700), ("Flat", 298), ("Down", 2)):
+            assert counts[label] >= 1
+            assert counts[label] == pytest.approx(n * size / 1000, abs=1.5), (label, size)
+
+
+def test_sample_depends_on_texts_and_seed_not_on_order() -> None:
+    examples, _ = corpus([(i, LABELS[i % 3]) for i in range(99)])
+    kept = {e.id for e in sample(examples, 30, seed=1).kept}
+    assert {e.id for e in sample(examples[::-1], 30, seed=1).kept} == kept
+    assert {e.id for e in sample(examples, 30, seed=2).kept} != kept
+    assert kept < {e.id for e in sample(examples, 60, seed=1).kept}
+
+
+@pytest.mark.parametrize("size", [-1, 0, 2, 100])
+def test_sample_of_an_impossible_size(size: int) -> None:
+    examples, _ = corpus([(i, LABELS[i % 3]) for i in range(99)])
+    with pytest.raises(PipelineError, match=rf"--train_rows: expected 3 .* to 99 .*, got {size}"):
+        sample(examples, size, seed=1)

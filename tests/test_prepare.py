@@ -1,0 +1,303 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from pipeline.artifacts import SPLITS, PreparedDataset, read_json, read_jsonl, sha256_of
+from pipeline.errors import PipelineError
+from pipeline.prepare import PrepareConfig, main, prepare
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = Path(__file__).resolve().parents[1] / "../shared/data"
+DATA_FILES = ("train.json", "val.json", "test.json", "dropped.jsonl", "classes.svg")
+
+STARTS = ["Hodlers", "My aunt", "That exchange", "Every miner", "The whale", "Our fund", "Nobody", "This wallet"]
+VERBS = ["welcomed", "feared", "ignored", "explained", "praised", "cursed", "watched", "missed"]
+ENDS = ["the rally", "a sudden crash", "sideways weeks", "new fees", "the upgrade", "an empty mempool", "lost keys"]
+WORD_OF = {"1": "Positive", "0": "Neutral", "-1": "Negative"}
+
+
+def tweet(number: int) -> str:
+    """A different sentence for each number below 448."""
+    return f"{STARTS[number % 8]} {VERBS[number // 8 % 8]} {ENDS[number // 64 % 7]}"
+
+
+def rows(n: int = 120) -> list[tuple[str, str]]:
+    return [(tweet(i * 3), ("1", "0", "1", "-1")[i % 4]) for i in range(n)]
+
+
+def write(path: Path, data: list[tuple[str, str]], header: tuple[str, str] = ("tweet", "sentiment")) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *data])
+    return path
+
+
+def config(tmp_path: Path, data: list[tuple[str, str]], **options: Any) -> PrepareConfig:
+    source = write(tmp_path / "tweets.csv", data)
+    return PrepareConfig(source=str(source), out=str(tmp_path / "out"), **options)
+
+
+def kept_ids(prepared: PreparedDataset) -> dict[str, list[str]]:
+    return {split: [row.id for row in prepared.rows(split)] for split in SPLITS}
+
+
+def test_folder_holds_alpaca_rows_that_are_the_source_rows(tmp_path: Path) -> None:
+    data = rows()
+    prepared = PreparedDataset.load(prepare(config(tmp_path, data, instruction="How does it sound?")))
+    assert prepared.task.labels == ("Negative", "Neutral", "Positive")
+    assert prepared.task.instruction == "How does it sound?"
+    found = {row.id: row for split in SPLITS for row in prepared.rows(split)}
+    assert len(found) == len(data)
+    for number, (text, label) in enumerate(data, start=1):
+        row = found[str(number)]
+        assert (row.instruction, row.input, row.output) == ("How does it sound?", text, WORD_OF[label])
+    assert sorted(path.name for path in prepared.folder.iterdir()) == sorted([*DATA_FILES, "manifest.json"])
+    assert prepared.verified("classes.svg").read_text().startswith("<svg")
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_splits_load_with_the_datasets_library(tmp_path: Path) -> None:
+    out = prepare(config(tmp_path, rows()))
+    files = {split: str(out / f"{split}.json") for split in SPLITS}
+    loaded = datasets.load_dataset("json", data_files=files, cache_dir=str(tmp_path / "cache"))
+    for split in SPLITS:
+        assert loaded[split].to_list() == read_json(out / f"{split}.json")
+        assert loaded[split].column_names[:3] == ["instruction", "input", "output"]
+
+
+def test_every_reason_is_counted_and_listed_once(tmp_path: Path) -> None:
+    bad = [
+        (" \u200b", "1"),
+        ("a text without a label", ""),
+        ("long " * 3000, "1"),
+        ("RT @one: say it again", "1"),
+        ("look at https://example.com now", "0"),
+        ("@ann two sides to it", "1"),
+        ("@bob TWO sides to it!", "-1"),
+        ("three votes here", "0"),
+        ("three votes here", "1"),
+        ("three votes here", "1"),
+        ("official words stand in the test file", "1"),
+    ]
+    test = write(
+        tmp_path / "test.csv",
+        [("official words stand in the test file", "0"), ("rt @x: more https://a.b", "1"), ("", "1")],
+    )
+    data = [*bad, *rows()]
+    prepared = PreparedDataset.load(prepare(config(tmp_path, data, test_source=str(test), train_rows=50)))
+    dropped = read_jsonl(prepared.verified("dropped.jsonl"))
+    by_reason: dict[str, list[str]] = {}
+    for row in dropped:
+        by_reason.setdefault(row["reason"], []).append(row["id"])
+    assert len(by_reason.pop("not sampled")) == 109 - 50
+    assert by_reason == {
+        "empty text": ["1", "test:3"],
+        "no label": ["2"],
+        "text too long": ["3"],
+        "retweet": ["4"],
+        "link": ["5"],
+        "copy of a test row": ["11"],
+        "conflicting label": ["6", "7", "8"],
+        "duplicate": ["10"],
+    }
+    assert dropped[1] == {
+        "id": "2",
+        "reason": "no label",
+        "detail": "",
+        "text": "a text without a label",
+        "label": None,
+    }
+    counted = prepared.manifest["rows"]
+    assert counted["dropped"] == Counter(row["reason"] for row in dropped)
+    assert counted["read"] == len(data) + 3 == counted["kept"] + len(dropped)
+    ids = [*(row["id"] for row in dropped), *(name for names in kept_ids(prepared).values() for name in names)]
+    assert sorted(ids) == sorted([*(str(i) for i in range(1, len(data) + 1)), "test:1", "test:2", "test:3"])
+    assert kept_ids(prepared)["test"] == ["test:1", "test:2"]
+
+
+@pytest.mark.parametrize("policy", ["one", "all"])
+def test_copies_never_cross_the_split_where_a_random_one_leaks(tmp_path: Path, policy: Any) -> None:
+    data = [*rows(), *((text.upper() + "!!", label) for text, label in rows())]
+    data += [(text + " today", label) for text, label in rows(60)]
+    prepared = PreparedDataset.load(prepare(config(tmp_path, data, duplicates=policy)))
+    train, val, test = ({row.group for row in prepared.rows(split)} for split in SPLITS)
+    assert train.isdisjoint(val)
+    assert train.isdisjoint(test)
+    assert val.isdisjoint(test)
+    counted, leaks = prepared.manifest["rows"], prepared.manifest["leakage"]
+    assert counted["dropped"] == ({"duplicate": 120} if policy == "one" else {})
+    assert leaks["made"] == {"test_rows": len(prepared.rows("test")), "exact": 0, "template": 0, "near": 0}
+    assert leaks["random_split"]["exact"] == 0
+    assert leaks["random_split"]["near"] > leaks["random_split"]["template"] > 0.4
+    found = prepared.manifest["duplicates"]
+    assert (found["usable_rows"], found["conflicting"]) == (300, 0)
+    assert 120 < found["templates"] <= 180
+    assert [group["size"] for group in found["largest_groups"]] == sorted(
+        (group["size"] for group in found["largest_groups"]), reverse=True
+    )
+    assert sum(found["largest_groups"][0]["label_shares"].values()) == pytest.approx(1)
+
+
+def test_manifest_describes_source_options_classes_and_dates(tmp_path: Path) -> None:
+    source = tmp_path / "tweets.csv"
+    lines = [f'{text},{label},2018-03-{i % 28 + 1:02},"x"' for i, (text, label) in enumerate(rows())]
+    source.write_text("Text,Label,Date,more\n" + "\n".join(lines))
+    prepared = PreparedDataset.load(prepare(PrepareConfig(source=str(source), out=str(tmp_path / "out"), seed=7)))
+    manifest = prepared.manifest
+    assert manifest["source"] == {
+        "path": str(source),
+        "sha256": sha256_of(source),
+        "columns": {"text": "Text", "label": "Label", "date": "Date"},
+    }
+    assert manifest["options"]["seed"] == 7
+    assert manifest["options"]["drop_links"] is True
+    assert manifest["dates"] == {"first": "2018-03-01T00:00:00+00:00", "last": "2018-03-28T00:00:00+00:00", "unread": 0}
+    for split in SPLITS:
+        assert manifest["classes"][split] == dict(
+            Counter(dict.fromkeys(prepared.task.labels, 0)) + Counter(row.output for row in prepared.rows(split))
+        )
+    assert sum(sum(counts.values()) for counts in manifest["classes"].values()) == 120
+
+
+def test_official_test_file_stays_whole_and_names_what_it_leaked(tmp_path: Path) -> None:
+    train, test = rows()[:100], [*rows()[90:], *rows()[110:], ("RT @a: see https://example.com", "1")]
+    test_source = write(tmp_path / "test.csv", test)
+    prepared = PreparedDataset.load(prepare(config(tmp_path, train, test_source=str(test_source))))
+    assert kept_ids(prepared)["test"] == [f"test:{i}" for i in range(1, len(test) + 1)]
+    assert prepared.manifest["rows"]["dropped"] == {"copy of a test row": 10}
+    assert len(prepared.rows("train")) + len(prepared.rows("val")) == 90
+    leaks = prepared.manifest["leakage"]
+    assert leaks["made"]["near"] == 0
+    assert leaks["official_split"]["exact"] == pytest.approx(10 / len(test))
+    assert prepared.manifest["test_source"]["sha256"] == sha256_of(test_source)
+
+
+def test_labels_of_the_user_give_names_and_order(tmp_path: Path) -> None:
+    data = [(tweet(i), str(i % 3)) for i in range(90)]
+    prepared = PreparedDataset.load(prepare(config(tmp_path, data, labels="2=Calm,0=Bearish,1=Bullish")))
+    assert prepared.task.labels == ("Calm", "Bearish", "Bullish")
+    assert list(prepared.manifest["classes"]["train"]) == ["Calm", "Bearish", "Bullish"]
+    assert {row.output for row in prepared.rows("test")} == {"Calm", "Bearish", "Bullish"}
+
+
+def test_alpaca_json_is_a_source_too(tmp_path: Path) -> None:
+    source = tmp_path / "alpaca.json"
+    source.write_text(
+        json.dumps([{"instruction": "?", "input": text, "output": WORD_OF[label]} for text, label in rows()])
+    )
+    prepared = PreparedDataset.load(prepare(PrepareConfig(source=str(source), out=str(tmp_path / "out"))))
+    assert sum(len(prepared.rows(split)) for split in SPLITS) == 120
+
+
+def test_same_source_options_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
+    data = [*rows(), *rows(30), ("RT @a: again", "1")]
+    options = config(tmp_path, data, train_rows=60)
+    first = prepare(options)
+    # Another process with another hash seed, time zone, locale and working folder.
+    second = tmp_path / "second"
+    command = [sys.executable, "-m", "pipeline.prepare", "--source", options.source, "--out", str(second)]
+    run = subprocess.run(
+        [*command, "--train_rows", "60"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "123", "TZ": "Asia/Tokyo", "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == f"{second}\n"
+    assert "rows read" in run.stderr
+    assert "test rows with a copy in train" in run.stderr
+    for name in DATA_FILES:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    other = prepare(replace(options, out=str(tmp_path / "third"), seed=43))
+    assert (first / "test.json").read_bytes() != (other / "test.json").read_bytes()
+
+
+def test_source_is_not_touched_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    options = config(tmp_path, rows())
+    before = Path(options.source).read_bytes()
+    manifest = (prepare(options) / "manifest.json").read_bytes()
+    with pytest.raises(PipelineError, match="already exists"):
+        prepare(options)
+    assert Path(options.source).read_bytes() == before
+    assert (tmp_path / "out" / "manifest.json").read_bytes() == manifest
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"val": 0.0}, "--val: expected a share between 0 and 1, got 0.0"),
+        ({"test": 1.5}, "--test: expected a share between 0 and 1, got 1.5"),
+        ({"val": float("nan")}, "--val: expected a share"),
+        ({"val": 0.5, "test": 0.5}, "--val, --test: expected together less than 1, got 0.5 and 0.5"),
+        ({"train_rows": 100_000}, "--train_rows: expected 3"),
+        ({"labels": "1=Up,0=Down"}, "row 4: expected 'sentiment' to be one of 1, 0; got '-1'"),
+        ({"labels": "1=Up,0=up,-1=Down"}, "not distinct when case and width are ignored"),
+        ({"labels": "1=Up,0=Up,-1=Up"}, "expected 2 to 20 classes, got 1"),
+        ({"labels": "1=Up,0=Flat,-1=Down,7=Sideways"}, "class 'Sideways': expected at least 3 groups .* got 0"),
+        ({"text_column": "words"}, "no column 'words'; the columns are 'tweet', 'sentiment'"),
+        ({"test_source": "absent.csv"}, "absent.csv: no such file"),
+        ({"source": "absent.csv"}, "absent.csv: no such file"),
+    ],
+)
+def test_mistakes_leave_nothing_behind(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        prepare(replace(config(tmp_path, rows()), **options))
+    assert [path.name for path in tmp_path.iterdir()] == ["tweets.csv"]
+
+
+def test_test_file_must_have_the_columns_of_the_source_and_usable_rows(tmp_path: Path) -> None:
+    test = write(tmp_path / "test.csv", [("a", "1")], header=("text", "sentiment"))
+    with pytest.raises(PipelineError, match=r"test\.csv: no column 'tweet'"):
+        prepare(config(tmp_path, rows(), test_source=str(test)))
+    write(test, [("", "1"), ("a", "")])
+    with pytest.raises(PipelineError, match=r"test\.csv: expected rows with a text and a label, got none"):
+        prepare(config(tmp_path, rows(), test_source=str(test)))
+
+
+def test_an_error_is_one_line_and_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "tweets.csv", [("only one row", "5")])
+    with pytest.raises(SystemExit) as stopped:
+        main(["--source", str(source), "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"python -m pipeline.prepare: {source}, row 1: ")
+    assert err.count("\n") == 1
+
+
+def test_help_names_every_option_and_loads_no_heavy_library() -> None:
+    code = (
+        "import atexit, sys; from pipeline.prepare import main\n"
+        "heavy = {'sklearn', 'scipy', 'pandas', 'numpy', 'datasets', 'pyarrow', 'matplotlib', 'torch'}\n"
+        "atexit.register(lambda: print('loaded:', sorted(heavy & set(sys.modules))))\n"
+        "main(['--help'])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "loaded: []" in run.stdout
+    for name in PrepareConfig.__dataclass_fields__:
+        assert f"--{name}" in run.stdout
+
+
+def test_bitcoin_tweets_of_the_tutorial(tmp_path: Path) -> None:
+    source = REAL / "btc_1897.csv"
+    if not source.is_file():
+        pytest.skip("the tutorial's tweets are not on this machine")
+    prepared = PreparedDataset.load(prepare(PrepareConfig(source=str(source), out=str(tmp_path / "out"))))
+    assert prepared.manifest["rows"] == {"read": 1897, "kept": 1091, "dropped": {"link": 2, "duplicate": 804}}
+    assert prepared.manifest["duplicates"]["largest_groups"][0]["label_shares"]["Positive"] == 1
+    assert prepared.manifest["leakage"]["made"]["near"] == 0
+    # 21.7 % of the rows of one such split have their exact text in train.
+    assert prepared.manifest["leakage"]["random_split"]["exact"] == pytest.approx(0.217, abs=0.03)
+    kept = Counter(row.output for split in SPLITS for row in prepared.rows(split))
+    for split, share in (("val", 0.10), ("test", 0.25)):
+        found = Counter(row.output for row in prepared.rows(split))
+        assert all(abs(found[label] - share * n) <= 1 for label, n in kept.items())
