@@ -1,0 +1,229 @@
+"""From predictions to ``metrics.json``: a pure function, the same for any order of the rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.scoring import metrics
+from pipeline.scoring.comparison import ALPHA, holm, mcnemar, permutation_test, smallest_detectable
+from pipeline.scoring.confusion import Counts, Floats
+from pipeline.scoring.intervals import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    bootstrap,
+    group_counts,
+    percentiles,
+    wilson,
+)
+from pipeline.scoring.sample import MODEL_READINGS, Sample, read_sample
+from pipeline.scoring.verdict import verdict
+
+METRICS = {
+    "accuracy": metrics.accuracy,
+    "balanced_accuracy": metrics.balanced_accuracy,
+    "macro_f1": metrics.macro_f1,
+    "mcc": metrics.mcc,
+}
+PER_CLASS = {"precision": metrics.precision, "recall": metrics.recall, "f1": metrics.f1}
+COMPARED = ("accuracy", "macro_f1")
+
+
+def score(predictions: Sequence[Mapping[str, Any]], *, labels: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """The content of ``metrics.json``.
+
+    Intervals are at 95 %. Proportions (accuracy, recall, precision, rates) have Wilson intervals when each row is a
+    group of its own; else they have what every other metric has, the percentile interval of a bootstrap that
+    resamples whole groups. All systems share the resamples.
+
+    Args:
+        predictions: the rows of ``predictions.jsonl``, in any order.
+        labels: the classes in the order of the task.
+        seed: of the resampling.
+
+    Raises:
+        PipelineError: there are no rows, or a row is not as expected.
+    """
+    sample = read_sample(predictions, labels)
+    scorer = _Scorer(sample, seed)
+    support = scorer.support
+    present = [i for i in range(len(sample.labels)) if support[i] > 0]
+    result: dict[str, Any] = {
+        "rows": {
+            "n": len(sample.y_true),
+            "groups": sample.n_groups,
+            "support": dict(zip(sample.labels, support.tolist(), strict=True)),
+        },
+        "smallest_class": sample.labels[min(present, key=lambda i: support[i])],
+        "intervals": {
+            "level": LEVEL,
+            "proportions": "Wilson" if sample.independent else "bootstrap over groups",
+            "other": "bootstrap over groups",
+            "resamples": RESAMPLES,
+            "seed": seed,
+        },
+        "systems": {name: scorer.system(name) for name in sample.systems},
+        "comparisons": scorer.comparisons(),
+    }
+    result["confusion"] = result["systems"]["tuned"]["confusion"]
+    result["verdict_level"], result["verdict"] = verdict(result)
+    return result
+
+
+class _Scorer:
+    """One sample's matrices and their resamples, computed once."""
+
+    def __init__(self, sample: Sample, seed: int) -> None:
+        self.sample, self.seed = sample, seed
+        k = len(sample.labels)
+        self.shape = (k, k + 1)
+        self.keys = list(sample.readings)
+        cells = np.stack([sample.y_true * (k + 1) + sample.readings[key] for key in self.keys], axis=1)
+        differ = np.stack(
+            [np.zeros(len(cells), dtype=bool)]
+            + [sample.readings[m, MODEL_READINGS[0]] != sample.readings[m, MODEL_READINGS[1]] for m in sample.models],
+            axis=1,
+        )
+        # Each row adds one to one cell of every reading's matrix, then to "same" or "differ" of every model.
+        width = k * (k + 1)
+        self.n_cells = width * len(self.keys)
+        columns = np.concatenate(
+            [cells + width * np.arange(len(self.keys)), self.n_cells + 2 * np.arange(differ.shape[1]) + differ], axis=1
+        )
+        counts = group_counts(sample.groups, columns, self.n_cells + 2 * differ.shape[1])
+        self.by_group = self._matrices(counts)
+        self.point = self._statistics(counts.sum(axis=0, keepdims=True).astype(np.float64))
+        self.draws = bootstrap(counts, self._statistics, seed=seed)
+        self.matrices = self.by_group.sum(axis=0)
+        self.support: Counts = self.matrices[0].sum(axis=1)
+
+    def _matrices(self, sums: NDArray[Any]) -> NDArray[Any]:
+        """Confusion matrices ``(b, readings, k, k + 1)`` of summed counts ``(b, m)``."""
+        return sums[:, : self.n_cells].reshape(len(sums), len(self.keys), *self.shape)
+
+    def _statistics(self, sums: Floats) -> dict[str, Floats]:
+        matrices = self._matrices(sums)
+        same_differ = sums[:, self.n_cells :].reshape(len(sums), -1, 2)
+        draws = {name: metric(matrices) for name, metric in (METRICS | PER_CLASS).items()}
+        draws["unparsed"] = metrics.unparsed_rate(matrices)
+        draws["disagreement"] = same_differ[..., 1] / same_differ.sum(-1)
+        return draws
+
+    def system(self, name: str) -> dict[str, Any]:
+        """Everything about one system, by its headline reading."""
+        key = self.sample.headline(name)
+        i = self.keys.index(key)
+        result: dict[str, Any] = {"reading": key[1], **self._scores(i)}
+        if name in self.sample.models:
+            generated = self.keys.index((name, "generate"))
+            n, model = len(self.sample.y_true), self.sample.models.index(name) + 1
+            mass = np.exp(self.sample.log_likelihoods[name]).sum(axis=1)
+            result |= {
+                "readings": {r: self._scores(self.keys.index((name, r))) for r in MODEL_READINGS},
+                "unparsed_rate": float(self.point["unparsed"][0, generated]),
+                "unparsed_interval": self._proportion("unparsed", (generated,), n).to_json(),
+                "disagreement_rate": float(self.point["disagreement"][0, model]),
+                "disagreement_interval": self._proportion("disagreement", (model,), n).to_json(),
+                "label_mass": {"mean": float(np.sort(mass).mean()), "min": float(mass.min())},
+            }
+        result["per_class"] = {label: self._class(i, c) for c, label in enumerate(self.sample.labels)}
+        result["confusion"] = {
+            "labels": list(self.sample.labels),
+            "columns": [*self.sample.labels, "unparsed"],
+            "matrix": self.matrices[i].tolist(),
+        }
+        return result
+
+    def _scores(self, i: int) -> dict[str, Any]:
+        n = len(self.sample.y_true)
+        return {
+            name: {
+                "value": float(self.point[name][0, i]),
+                **(self._proportion(name, (i,), n) if name == "accuracy" else self._resampled(name, (i,))).to_json(),
+            }
+            for name in METRICS
+        }
+
+    def _class(self, i: int, c: int) -> dict[str, Any]:
+        predicted = int(self.matrices[i][:, c].sum())
+        intervals = {
+            "precision": self._proportion("precision", (i, c), predicted),
+            "recall": self._proportion("recall", (i, c), int(self.support[c])),
+            "f1": self._resampled("f1", (i, c)),
+        }
+        return {
+            **{name: float(self.point[name][0, i, c]) for name in PER_CLASS},
+            "support": int(self.support[c]),
+            "predicted": predicted,
+            "intervals": {name: interval.to_json() for name, interval in intervals.items()},
+        }
+
+    def _proportion(self, name: str, at: tuple[int, ...], n: int) -> Interval:
+        """Interval of a share of ``n`` rows."""
+        value = float(self.point[name][(0, *at)])
+        if self.sample.independent:
+            return wilson(round(value * n), n)
+        interval = self._resampled(name, at)
+        if interval.low < interval.high:
+            return interval
+        # No resample of rows that are all right holds an error; there are at most as many free rows as groups.
+        free = min(n, self.sample.n_groups)
+        return wilson(round(value * free), free)
+
+    def _resampled(self, name: str, at: tuple[int, ...]) -> Interval:
+        if self.sample.n_groups == 1:
+            # One group has only one resample, itself. Nothing is known.
+            return Interval(-1.0 if name == "mcc" else 0.0, 1.0)
+        everywhere: Any = (..., *at)
+        value = float(self.point[name][everywhere].item())
+        low, high = percentiles(self.draws[name][everywhere])
+        # With a handful of rows the draws of a skewed metric can all lie on one side of it.
+        return Interval(min(float(low), value), max(float(high), value))
+
+    def comparisons(self) -> list[dict[str, Any]]:
+        """The tuned model against every other system, metric by metric, p adjusted over the systems."""
+        others = [name for name in self.sample.systems if name != "tuned"]
+        result = []
+        for metric in COMPARED:
+            family = [self._compare(name, metric) for name in others]
+            for comparison, p in zip(family, holm([c["p_value"] for c in family]), strict=True):
+                spans_zero = comparison["low"] <= 0 <= comparison["high"]
+                comparison |= {"p_holm": p, "distinguishable": p < ALPHA and not spans_zero}
+            result += family
+        return result
+
+    def _compare(self, name: str, metric: str) -> dict[str, Any]:
+        a, b = (self.keys.index(self.sample.headline(system)) for system in ("tuned", name))
+        right_a, right_b = (self.sample.readings[self.keys[i]] == self.sample.y_true for i in (a, b))
+        only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+        n = len(self.sample.y_true)
+        if metric == "accuracy" and self.sample.independent:
+            test, p_value = "McNemar, exact", mcnemar(only_a, only_b)
+        else:
+            test = "permutation over groups"
+            p_value = permutation_test(self.by_group[:, a], self.by_group[:, b], METRICS[metric], seed=self.seed)
+        difference = float(self.point[metric][0, a] - self.point[metric][0, b])
+        low, high = percentiles(self.draws[metric][:, a] - self.draws[metric][:, b])
+        interval = Interval(min(float(low), difference), max(float(high), difference))
+        if self.sample.n_groups == 1:
+            interval = Interval(-1.0, 1.0)
+        result = {
+            "a": "tuned",
+            "b": name,
+            "metric": metric,
+            "readings": [self.keys[a][1], self.keys[b][1]],
+            "difference": difference,
+            **interval.to_json(),
+            "test": test,
+            "p_value": p_value,
+            "n": n,
+            "discordant": only_a + only_b,
+            "only_a": only_a,
+            "only_b": only_b,
+        }
+        if metric == "accuracy":
+            # Rows of one group count as one: the smallest difference is then rather too large than too small.
+            result["smallest_detectable"] = smallest_detectable(self.sample.n_groups, (only_a + only_b) / n)
+        return result

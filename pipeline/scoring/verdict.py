@@ -1,0 +1,163 @@
+"""What the numbers say, in sentences: computed from them, and never more than they bear."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NAMES = {
+    "tuned": "the tuned model",
+    "untuned": "the untuned model",
+    "tfidf": "the TF-IDF classifier",
+    "majority": "the majority guess",
+}
+_FEW_GROUPS = 30
+
+
+def verdict(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The verdict's level and sentences from the other parts of ``metrics.json``.
+
+    The level is ``better`` when macro-F1 is distinguishably higher than that of every baseline and accuracy is
+    nowhere distinguishably lower; ``worse`` when macro-F1 is distinguishably lower than that of any baseline; else
+    ``mixed``. Distinguishable: the 95 % interval of the difference excludes 0, and p is below 0.05 after Holm.
+    """
+    by_metric = {
+        metric: {c["b"]: c for c in metrics["comparisons"] if c["metric"] == metric}
+        for metric in ("macro_f1", "accuracy")
+    }
+    macro, accuracy = by_metric["macro_f1"], by_metric["accuracy"]
+    worse = [name for name, c in macro.items() if c["distinguishable"] and c["difference"] < 0]
+    better = [name for name, c in macro.items() if c["distinguishable"] and c["difference"] > 0]
+    unclear = [name for name, c in macro.items() if not c["distinguishable"]]
+    less_accurate = [name for name, c in accuracy.items() if c["distinguishable"] and c["difference"] < 0]
+    if worse:
+        level = "worse"
+    elif better and not unclear and not less_accurate:
+        level = "better"
+    else:
+        level = "mixed"
+    sentences = [
+        _headline(worse, better, unclear),
+        *(_difference(macro[name], accuracy[name]) for name in macro),
+        _smallest_class(metrics),
+        _unparsed(metrics),
+        *_power(metrics, accuracy),
+        *_cautions(metrics),
+    ]
+    return level, sentences
+
+
+def name_of(system: str) -> str:
+    """What a system is called in a sentence."""
+    return NAMES.get(system, system)
+
+
+def p_text(p: float) -> str:
+    """A p value as it is printed: never as 0."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def percent_text(share: float) -> str:
+    """A share as a percentage with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def _headline(worse: Sequence[str], better: Sequence[str], unclear: Sequence[str]) -> str:
+    if not (worse or better or unclear):
+        return "The tuned model was compared with no baseline, so nothing here says whether tuning helped."
+    clauses = []
+    if worse:
+        clauses.append(f"worse than {_systems(worse)}")
+    if better:
+        every = "every baseline: " if len(better) > 1 and not worse and not unclear else ""
+        clauses.append(f"better than {every}{_systems(better)}")
+    if unclear:
+        clauses.append(f"not distinguishable from {_systems(unclear)}")
+    return f"The tuned model is {'; it is '.join(clauses)}."
+
+
+def _difference(macro: Mapping[str, Any], accuracy: Mapping[str, Any]) -> str:
+    return (
+        f"Against {name_of(macro['b'])}, macro-F1 is {_amount(macro, '95 % interval ')}, "
+        f"and accuracy is {_amount(accuracy)}."
+    )
+
+
+def _amount(comparison: Mapping[str, Any], interval_name: str = "") -> str:
+    difference = comparison["difference"]
+    if abs(difference) < 0.0005:
+        amount = "the same"
+    else:
+        amount = f"{abs(difference):.3f} {'higher' if difference > 0 else 'lower'}"
+    sure = "" if comparison["distinguishable"] else ", not distinguishable from chance"
+    interval = f"{comparison['low']:+.3f} to {comparison['high']:+.3f}".replace("-", "−")
+    return f"{amount} ({interval_name}{interval}; {p_text(comparison['p_holm'])}){sure}"
+
+
+def _smallest_class(metrics: Mapping[str, Any]) -> str:
+    label = metrics["smallest_class"]
+    scores = metrics["systems"]["tuned"]["per_class"][label]
+    interval = scores["intervals"]["recall"]
+    return (
+        f"Of the smallest class, {label}, with {_tweets(scores['support'])}, the tuned model finds "
+        f"{percent_text(scores['recall'])} (95 % interval {percent_text(interval['low'])} to "
+        f"{percent_text(interval['high'])})."
+    )
+
+
+def _unparsed(metrics: Mapping[str, Any]) -> str:
+    tuned = metrics["systems"]["tuned"]
+    count = sum(row[-1] for row in tuned["confusion"]["matrix"])
+    interval = tuned["unparsed_interval"]
+    return (
+        f"{percent_text(tuned['unparsed_rate'])} of its answers ({count:,} of {metrics['rows']['n']:,}; 95 % interval "
+        f"{percent_text(interval['low'])} to {percent_text(interval['high'])}) could not be read as a label; "
+        "they count as wrong."
+    )
+
+
+def _power(metrics: Mapping[str, Any], accuracy: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What could have been seen against the strongest baseline."""
+    if not accuracy:
+        return []
+    strongest = max(accuracy, key=lambda name: metrics["systems"][name]["macro_f1"]["value"])
+    smallest = accuracy[strongest]["smallest_detectable"]
+    n = _tweets(metrics["rows"]["n"])
+    against = f"to the strongest baseline, {name_of(strongest)},"
+    if smallest is None:
+        return [
+            f"With {n}, no difference in accuracy {against} would be found four times out of five: "
+            "the two disagree on too few rows, or the rows are too few."
+        ]
+    return [
+        f"With {n}, a difference in accuracy {against} must be about {smallest:.3f} to be found four times out of "
+        "five; a smaller one can go unseen."
+    ]
+
+
+def _cautions(metrics: Mapping[str, Any]) -> list[str]:
+    sentences = []
+    support, groups = metrics["rows"]["support"], metrics["rows"]["groups"]
+    absent = [label for label, n in support.items() if n == 0]
+    if absent:
+        sentences.append(
+            f"The test has no row of {_listed(absent)}: nothing is known there, and macro-F1 counts "
+            f"{'it' if len(absent) == 1 else 'them'} as 0."
+        )
+    if groups < _FEW_GROUPS:
+        sentences.append(f"With only {groups:,} independent rows every interval is rough; score more rows.")
+    if metrics["systems"]["tuned"]["accuracy"]["value"] in (0.0, 1.0):
+        sentences.append(
+            "All answers are right, or all are wrong, so resampling shows no doubt: read the interval of accuracy."
+        )
+    return sentences
+
+
+def _tweets(n: int) -> str:
+    return f"{n:,} test tweet{'' if n == 1 else 's'}"
+
+
+def _systems(names: Sequence[str]) -> str:
+    return _listed([name_of(name) for name in names])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

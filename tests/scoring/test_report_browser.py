@@ -1,0 +1,100 @@
+"""The page in a real browser: what a reader's machine would do with it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from synthetic_predictions import LABELS, make_predictions
+
+from pipeline.scoring.evaluation import score
+from pipeline.scoring.report import render
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = make_predictions(
+        120, text="<script>alert(1)</script><img src=https://evil.example/x onerror=alert(2)> " + "w" * 90
+    )
+    counts = {"train": dict.fromkeys(LABELS, 1000), "test": dict.fromkeys(LABELS, 40)}
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(
+        render(score(rows, labels=LABELS), rows, {"title": "x" * 90, "data": {"classes": counts}}), encoding="utf-8"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_opens_in_silence_and_fits(browser: Browser, page_file: Path, width: int, scheme: str) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    page = context.new_page()
+    messages: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append(dialog.message))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(page_file.as_uri())
+    for details in page.locator("details").all():
+        details.evaluate("element => element.open = true")
+    assert messages == []
+    assert requests == [page_file.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # The style sheet's hash is the policy's: without it the page would be in Times on white.
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(20, 23, 26)" if scheme == "dark" else "rgb(255, 255, 255)")
+    context.close()
+
+
+def test_text_has_contrast(browser: Browser, page_file: Path) -> None:
+    """WCAG 2.2, 1.4.3: at least 4.5 to 1 for each of the page's text colours on its grounds."""
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme="dark" if scheme == "dark" else "light")
+        page = context.new_page()
+        page.goto(page_file.as_uri())
+        for selector in (
+            ".lead",
+            ".verdict h2",
+            ".headline dt",
+            ".about",
+            ".interval",
+            "figcaption",
+            ".hit",
+            "summary",
+        ):
+            ratio = page.evaluate(CONTRAST, selector)
+            assert ratio >= 4.5, (scheme, selector, ratio)
+        context.close()
+
+
+CONTRAST = """selector => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const element = document.querySelector(selector);
+  const paint = colour => { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); };
+  const grounds = [];
+  for (let e = element; e; e = e.parentElement) grounds.unshift(getComputedStyle(e).backgroundColor);
+  const read = () => [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(v => {
+    v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+  const light = ([r, g, b]) => 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  grounds.forEach(paint);
+  const ground = light(read());
+  paint(getComputedStyle(element).color);
+  const ink = light(read());
+  return (Math.max(ground, ink) + 0.05) / (Math.min(ground, ink) + 0.05);
+}"""

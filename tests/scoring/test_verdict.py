@@ -1,0 +1,93 @@
+from typing import Any
+
+import pytest
+from synthetic_predictions import LABELS, make_predictions
+
+from pipeline.scoring.evaluation import score
+from pipeline.scoring.verdict import verdict
+
+
+def _verdict(skill: dict[str, float], n: int = 400) -> tuple[str, list[str], dict[str, Any]]:
+    metrics = score(make_predictions(n, skill=skill), labels=LABELS)
+    assert (metrics["verdict_level"], metrics["verdict"]) == verdict(metrics)
+    return metrics["verdict_level"], metrics["verdict"], metrics
+
+
+def test_a_clear_win_is_better() -> None:
+    level, sentences, _ = _verdict({"tuned": 0.9, "untuned": 0.3, "tfidf": 0.6})
+    assert level == "better"
+    assert sentences[0] == (
+        "The tuned model is better than every baseline: "
+        "the untuned model, the TF-IDF classifier and the majority guess."
+    )
+    assert not any("not distinguishable" in sentence for sentence in sentences)
+
+
+def test_a_loss_is_said_plainly() -> None:
+    level, sentences, metrics = _verdict({"tuned": 0.4, "untuned": 0.3, "tfidf": 0.85})
+    assert level == "worse"
+    assert sentences[0].startswith("The tuned model is worse than the TF-IDF classifier")
+    loss = next(c for c in metrics["comparisons"] if (c["b"], c["metric"]) == ("tfidf", "macro_f1"))
+    assert f"macro-F1 is {-loss['difference']:.3f} lower (95 % interval −" in sentences[2]
+
+
+def test_a_close_race_is_not_distinguishable() -> None:
+    level, sentences, metrics = _verdict({"tuned": 0.66, "untuned": 0.3, "tfidf": 0.65})
+    assert level == "mixed"
+    assert "not distinguishable from the TF-IDF classifier" in sentences[0]
+    assert "not distinguishable from chance" in sentences[2]
+    for c in metrics["comparisons"]:
+        assert c["distinguishable"] == (c["p_holm"] < 0.05 and not c["low"] <= 0 <= c["high"])
+
+
+def test_the_smallest_class_the_unparsed_and_the_power_are_told() -> None:
+    _, sentences, metrics = _verdict({"tuned": 0.7, "untuned": 0.3, "tfidf": 0.65})
+    text = " ".join(sentences)
+    tuned, label = metrics["systems"]["tuned"], metrics["smallest_class"]
+    assert label == min(LABELS, key=metrics["rows"]["support"].__getitem__)
+    interval = tuned["per_class"][label]["intervals"]["recall"]
+    assert (
+        f"smallest class, {label}, with {metrics['rows']['support'][label]} test tweets, the tuned model finds "
+        f"{100 * tuned['per_class'][label]['recall']:.1f} % (95 % interval {100 * interval['low']:.1f} % to "
+        f"{100 * interval['high']:.1f} %)"
+    ) in text
+    unparsed = sum(row[-1] for row in metrics["confusion"]["matrix"])
+    assert f"{100 * tuned['unparsed_rate']:.1f} % of its answers ({unparsed} of 400;" in text
+    strongest = next(c for c in metrics["comparisons"] if (c["b"], c["metric"]) == ("tfidf", "accuracy"))
+    assert f"must be about {strongest['smallest_detectable']:.3f} to be found" in text
+
+
+def test_a_win_in_macro_f1_that_loses_accuracy_is_mixed() -> None:
+    metrics = score(make_predictions(400, skill={"tuned": 0.9, "untuned": 0.3, "tfidf": 0.5}), labels=LABELS)
+    assert metrics["verdict_level"] == "better"
+    for comparison in metrics["comparisons"]:
+        if (comparison["b"], comparison["metric"]) == ("majority", "accuracy"):
+            comparison.update(difference=-0.1, low=-0.15, high=-0.05, distinguishable=True)
+    assert verdict(metrics)[0] == "mixed"
+
+
+@pytest.mark.parametrize(
+    ("n", "change", "sentence"),
+    [
+        (8, None, "With only 8 independent rows every interval is rough"),
+        (40, "one class", "The test has no row of Neutral and Positive"),
+        (40, "all right", "read the interval of accuracy"),
+    ],
+)
+def test_cautions(n: int, change: str | None, sentence: str) -> None:
+    rows = make_predictions(n)
+    for row in rows:
+        if change == "one class":
+            row["label"] = "Negative"
+        if change == "all right":
+            row["systems"]["tuned"]["generate"] = row["label"]
+    assert any(sentence in s for s in score(rows, labels=LABELS)["verdict"])
+
+
+def test_without_a_baseline_nothing_is_claimed() -> None:
+    rows = make_predictions(40, skill={"tuned": 0.9})
+    for row in rows:
+        del row["systems"]["majority"]
+    metrics = score(rows, labels=LABELS)
+    assert metrics["verdict_level"] == "mixed"
+    assert "compared with no baseline" in metrics["verdict"][0]
