@@ -18,6 +18,6 @@ function, after the options are known to be good.
 Three folders carry the work from command to command, and nothing else does (``artifacts.py``)::
 
     data/prepared/NAME   train.json val.json test.json dropped.jsonl classes.svg manifest.json
-    data/runs/NAME       config.yaml adapter/ training.jsonl checkpoints/ tensorboard/ manifest.json
+    data/runs/NAME       config.yaml adapter/ training.jsonl tensorboard/ manifest.json
     reports/NAME         predictions.jsonl metrics.json report.html manifest.json
 """

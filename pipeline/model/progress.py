@@ -1,0 +1,67 @@
+"""What a training tells while it runs: a bar for people, JSON Lines for scripts, TensorBoard for curves."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
+
+from pipeline.artifacts import dump_jsonl
+
+
+class TrainingProgress(TrainerCallback):
+    """A bar on stderr in tweets, with rate, time left, loss and the latest validation score."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._bar: tqdm[Any] | None = None
+        self._shown: dict[str, str] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Opens the bar."""
+        self._bar = tqdm(total=state.max_steps * self._batch_size, desc="training", unit="tweet", disable=None)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """One optimizer step is one batch of tweets."""
+        if self._bar:
+            self._bar.update(self._batch_size)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Shows the latest loss and score at the bar's end."""
+        for key, caption in (("loss", "loss"), ("eval_macro_f1", "val macro-F1")):
+            if logs and key in logs:
+                self._shown[caption] = f"{logs[key]:.3f}"
+        if self._bar:
+            self._bar.set_postfix(self._shown)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Closes the bar."""
+        if self._bar:
+            self._bar.close()
+
+
+class TrainingLog(TrainerCallback):
+    """Writes each log record as one line of JSON, at once, so that a killed run keeps what it knew."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", buffering=1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """One line: the step, the epoch and what was measured."""
+        self._file.write(dump_jsonl([{"step": state.global_step, **(logs or {})}]))
+
+
+def tensorboard(folder: Path) -> TensorBoardCallback:
+    """TensorBoard's event file in ``folder``; look at it with ``tensorboard --logdir``."""
+    return TensorBoardCallback(SummaryWriter(log_dir=str(folder)))

@@ -1,0 +1,239 @@
+"""Tuning a LoRA adapter with the Hugging Face Trainer, by composition: nothing of it is subclassed or patched."""
+
+import gc
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
+
+from pipeline.artifacts import Row, share
+from pipeline.errors import PipelineError
+from pipeline.model.adapter import LoraSettings, add_lora, check_adapter
+from pipeline.model.base import BaseModel
+from pipeline.model.decoding import Classifier, Decoded, last_positions
+from pipeline.model.encoding import Encoder
+from pipeline.model.loading import Placement, load_base, load_tuned, quiet
+from pipeline.model.prefix import SharedPrefix
+from pipeline.model.progress import TrainingLog, TrainingProgress, tensorboard
+
+# (true labels, predicted labels with None for unparsed) -> metrics of the validation split, by name.
+Score = Callable[[Sequence[str], Sequence[str | None]], dict[str, float]]
+
+CHOSEN_BY = "macro_f1"
+IGNORED = -100  # the label that PyTorch's cross-entropy skips
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Numbers of one training. Batch sizes are in tweets, ``warmup`` is a share of the steps, 0 to 1.
+
+    ``max_steps`` wins over ``epochs`` when it is given; ``evaluations`` is how often in a run the validation split
+    is decoded, evenly spread, the last time at the end.
+    """
+
+    batch_size: int
+    micro_batch_size: int
+    epochs: float
+    max_steps: int | None
+    learning_rate: float
+    warmup: float
+    evaluations: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training came to.
+
+    ``best_step`` is the optimizer step whose adapter was kept, ``best_score`` its macro-F1 on the validation split,
+    ``seconds`` the time in the training loop, validation included; ``shortened`` the number of training tweets
+    that lost their end to fit.
+    """
+
+    steps: int
+    best_step: int
+    best_score: float
+    seconds: float
+    tweets_per_second: float
+    trainable_parameters: int
+    shortened: int
+
+
+def tune(
+    base: BaseModel,
+    placement: Placement,
+    encoder: Encoder,
+    train: Sequence[Row],
+    val: Sequence[Row],
+    *,
+    lora: LoraSettings,
+    settings: TrainingSettings,
+    score: Score,
+    folder: Path,
+) -> TrainingResult:
+    """Trains an adapter and writes ``adapter/ tensorboard/ training.jsonl`` into ``folder``.
+
+    The loss covers the completion only. The adapter whose decoded validation labels have the best macro-F1 is kept,
+    saved, loaded again onto a fresh base, and must predict the same.
+
+    Raises:
+        PipelineError: a LoRA target does not exist, or the saved adapter is empty or predicts something else.
+    """
+    set_seed(settings.seed)
+    model = add_lora(load_base(base, placement), lora)
+    result, expected = _train(Classifier(model, encoder), train, val, settings, score, folder)
+    del model
+    gc.collect()  # the check loads a second model; this one makes room first
+    _check_reload(
+        Classifier(load_tuned(base, folder / "adapter", placement), encoder), folder / "adapter", val, expected
+    )
+    return result
+
+
+def _train(
+    classifier: Classifier,
+    train: Sequence[Row],
+    val: Sequence[Row],
+    settings: TrainingSettings,
+    score: Score,
+    folder: Path,
+) -> tuple[TrainingResult, list[Decoded]]:
+    """The training proper. Gives also what the model with the saved adapter answered to the validation split."""
+    model, encoder = classifier.model, classifier.encoder
+    best = _Best()
+
+    def validate(_: Any) -> dict[str, float]:
+        answers = classifier.decode([row.input for row in val])
+        scores = score([row.output for row in val], [answer.generate for answer in answers])
+        if scores[CHOSEN_BY] > best.score:
+            best.score, best.step, best.answers = scores[CHOSEN_BY], trainer.state.global_step, answers
+            with quiet():
+                model.save_pretrained(folder / "adapter")
+        return scores
+
+    steps = settings.max_steps or math.ceil(settings.epochs * math.ceil(len(train) / settings.batch_size))
+    with TrainingLog(folder / "training.jsonl") as log:
+        trainer = Trainer(
+            model=SharedPrefix(model, encoder.prefix),
+            args=_arguments(settings, model.device.type, steps, folder),
+            train_dataset=[encode_example(encoder, row) for row in train],
+            eval_dataset=[encode_example(encoder, row) for row in val],
+            data_collator=Collator(encoder),
+            compute_metrics=validate,
+            # Only decoded labels are scored; the logits behind the loss need not be kept.
+            preprocess_logits_for_metrics=lambda logits, _: logits[:, 0, 0],
+            callbacks=[TrainingProgress(settings.batch_size), log, tensorboard(folder / "tensorboard")],
+        )
+        trainer.remove_callback(PrinterCallback)
+        started = time.monotonic()
+        with quiet():
+            trainer.train()
+        seconds = time.monotonic() - started
+    share(folder / "adapter")
+    result = TrainingResult(
+        steps=steps,
+        best_step=best.step,
+        best_score=best.score,
+        seconds=round(seconds, 1),
+        tweets_per_second=round(steps * settings.batch_size / seconds, 2),
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        shortened=sum(encoder.prompt(row.input).shortened for row in train),
+    )
+    return result, best.answers
+
+
+@dataclass
+class _Best:
+    """The best validation so far."""
+
+    score: float = -1.0
+    step: int = 0
+    answers: list[Decoded] = field(default_factory=list)
+
+
+def encode_example(encoder: Encoder, row: Row) -> dict[str, list[int]]:
+    """Token ids of prompt and completion behind the shared prefix, and labels for the completion alone."""
+    completion = encoder.completions[row.output]
+    ids = [*encoder.prompt(row.input).ids[len(encoder.prefix) :], *completion]
+    return {"input_ids": ids, "labels": [IGNORED] * (len(ids) - len(completion)) + completion}
+
+
+class Collator:
+    """Pads examples on the left to a common multiple of 8 tokens.
+
+    The completions then stand at the right edge, and logits are needed only there: ``labels`` has shape ``(B, K)``
+    for the last K = longest completion + 1 positions, and ``logits_to_keep`` tells the model so. With a vocabulary
+    of 49,152 words that is most of the memory and a fifth of the arithmetic of a small model.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._pad = encoder.tokenizer.pad_token_id
+        self._keep = encoder.longest_completion + 1
+
+    def __call__(self, examples: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
+        """One batch: ``input_ids`` and ``attention_mask`` ``(B, L)``, ``labels`` and the positions they stand at."""
+        width = -(-max(len(example["input_ids"]) for example in examples) // 8) * 8
+        ids, mask, labels = [], [], []
+        for example in examples:
+            missing = width - len(example["input_ids"])
+            ids.append([self._pad] * missing + example["input_ids"])
+            mask.append([0] * missing + [1] * len(example["input_ids"]))
+            labels.append(([IGNORED] * missing + example["labels"])[-self._keep :])
+        return {
+            "input_ids": torch.tensor(ids),
+            "attention_mask": torch.tensor(mask),
+            "labels": torch.tensor(labels),
+            "logits_to_keep": last_positions(width, self._keep),
+        }
+
+
+def _arguments(settings: TrainingSettings, device: str, steps: int, folder: Path) -> TrainingArguments:
+    every = max(1, math.ceil(steps / settings.evaluations))
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=settings.micro_batch_size,
+        per_device_eval_batch_size=settings.micro_batch_size,
+        gradient_accumulation_steps=settings.batch_size // settings.micro_batch_size,
+        max_steps=steps,
+        learning_rate=settings.learning_rate,
+        warmup_steps=round(settings.warmup * steps),
+        lr_scheduler_type="linear",
+        optim="adamw_torch",
+        # No autocast: activations have the model's dtype, the adapter is fp32, and decoding computes the same way.
+        bf16=False,
+        use_cpu=device == "cpu",
+        # Tweets of like length share a batch, so that little of it is padding.
+        train_sampling_strategy="group_by_length",
+        logging_steps=max(1, min(10, every // 2)),
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="no",  # the validation saves the best adapter itself
+        label_names=["labels"],
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=device == "cuda",
+        remove_unused_columns=False,
+        seed=settings.seed,
+    )
+
+
+def _check_reload(again: Classifier, adapter: Path, val: Sequence[Row], expected: Sequence[Decoded]) -> None:
+    """The adapter, loaded onto a fresh base, must predict what the trained model predicted.
+
+    Raises:
+        PipelineError: the adapter is empty, or a prediction differs.
+    """
+    check_adapter(adapter)
+    answers = again.decode([row.input for row in val])
+    different = sum(a.completion != b.completion for a, b in zip(answers, expected, strict=True))
+    if different:
+        raise PipelineError(
+            f"{adapter}: loaded again it answers {different} of {len(val)} validation tweets differently than in "
+            "training; the run is not trustworthy and was not finished, please report it"
+        )

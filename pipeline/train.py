@@ -1,0 +1,186 @@
+"""The command ``python -m pipeline.train``: from a prepared data set to a tuned adapter that was checked."""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import yaml
+
+from pipeline import cli
+from pipeline.artifacts import PreparedDataset, refuse_existing, write_manifest, write_text
+from pipeline.errors import PipelineError
+from pipeline.task import Task
+
+log = logging.getLogger("pipeline.train")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """The adapter. The defaults are those of the Alpaca-LoRA tutorial; presets change them."""
+
+    r: int = 8
+    """Rank of the update matrices."""
+    alpha: int = 16
+    """Scaling: the update counts alpha / r times."""
+    dropout: float = 0.05
+    """Share of the adapter's inputs dropped in training, 0 to 1."""
+    target_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
+    """Linear layers that get an adapter, by the last part of their name, or [all-linear]."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to tune, on what, and how."""
+
+    dataset: str
+    """Folder written by pipeline.prepare."""
+    out: str
+    """Folder to write, such as data/runs/btc; it must not exist yet."""
+    base_model: str = "smollm2-135m"
+    """smollm2-135m (comes with the project), a model folder, a .gguf file, or a hub id."""
+    precision: Literal["auto", "bf16", "fp32", "int8", "nf4"] = "auto"
+    """Numbers that hold the frozen weights; int8 and nf4 are bitsandbytes' 8 and 4 bit."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    max_length: int = 256
+    """Longest prompt with its completion, in tokens; a longer tweet is cut at its end, a completion never."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """The adapter."""
+    batch_size: int = 128
+    """Tweets per optimizer step."""
+    micro_batch_size: int = 4
+    """Tweets per forward pass; batch_size is a multiple of it. Lower it when memory runs out."""
+    epochs: float = 3.0
+    """Passes over the training tweets; counts when max_steps is null."""
+    max_steps: int | None = None
+    """Optimizer steps; wins over epochs."""
+    learning_rate: float = 3e-4
+    """Highest learning rate of AdamW; it rises over the warm-up and then falls linearly to 0."""
+    warmup: float = 0.05
+    """Share of the steps over which the learning rate rises, 0 to 1."""
+    evaluations: int = 6
+    """How often the validation split is decoded; the best of these moments is kept."""
+    seed: int = 42
+    """Seed of the adapter's start and of the order of the tweets."""
+
+
+def train(config: TrainConfig) -> Path:
+    """Tunes a language model into a classifier of tweets.
+
+    Trains a LoRA adapter to complete the prompt with the label. Several times on the way the validation split is
+    decoded, and the adapter with the best macro-F1 is kept. It is then loaded again onto a fresh base model and must
+    predict the same. Writes a folder with adapter/, config.yaml, training.jsonl, tensorboard/ and manifest.json.
+    """
+    _check(config)
+    dataset = PreparedDataset.load(config.dataset)
+    task = dataset.task
+    train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
+    if not train_rows or not val_rows:
+        raise PipelineError(f"{config.dataset}: expected rows in train.json and val.json; prepare it with more tweets")
+    out = refuse_existing(config.out)
+
+    log.info("loading PyTorch and transformers")
+    from pipeline.model.adapter import LoraSettings
+    from pipeline.model.base import check_base_model, resolve_base_model
+    from pipeline.model.encoding import Encoder
+    from pipeline.model.loading import load_tokenizer, place
+    from pipeline.model.training import TrainingSettings, tune
+
+    check_base_model(config.base_model)
+    placement = place(config.precision, config.device)
+    base = resolve_base_model(config.base_model)
+    encoder = Encoder(load_tokenizer(base), task, config.max_length)
+    log.info(
+        "tuning %s in %s on %s: %d tweets, %d for validation, %d classes",
+        base.name, placement.precision, placement.device, len(train_rows), len(val_rows), len(task.labels),
+    )  # fmt: skip
+    out.mkdir(parents=True)
+    write_text(out / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+    result = tune(
+        base,
+        placement,
+        encoder,
+        train_rows,
+        val_rows,
+        lora=LoraSettings(config.lora.r, config.lora.alpha, config.lora.dropout, tuple(config.lora.target_modules)),
+        settings=TrainingSettings(
+            **{f.name: getattr(config, f.name) for f in dataclasses.fields(TrainingSettings)},
+        ),
+        score=_validation_score(task),
+        folder=out,
+    )
+    content = {
+        "parents": {"dataset": {"path": str(config.dataset), "sha256": dataset.sha256}},
+        "base_model": dataclasses.asdict(base),
+        "precision": placement.precision,
+        "dtype": str(placement.dtype).removeprefix("torch."),
+        "device": placement.device,
+        "max_length": config.max_length,
+        "config": dataclasses.asdict(config),
+        "result": dataclasses.asdict(result),
+    }
+    write_manifest(out, "run", task, content, skip=("tensorboard",))
+    log.info(
+        "trained %d steps in %.0f s (%.1f tweets/s); kept step %d, macro-F1 %.3f on validation; reloaded and the same",
+        result.steps, result.seconds, result.tweets_per_second, result.best_step, result.best_score,
+    )  # fmt: skip
+    if result.shortened:
+        log.info("%d training tweets were cut to fit max_length %d", result.shortened, config.max_length)
+    return out
+
+
+def _check(config: TrainConfig) -> None:
+    """Finds impossible numbers before anything is loaded."""
+    positive = {
+        name: getattr(config, name)
+        for name in ("batch_size", "micro_batch_size", "epochs", "learning_rate", "evaluations", "max_length")
+    }
+    positive |= {"lora.r": config.lora.r, "lora.alpha": config.lora.alpha}
+    if config.max_steps is not None:
+        positive["max_steps"] = config.max_steps
+    for name, value in positive.items():
+        if not (math.isfinite(value) and value > 0):
+            raise PipelineError(f"--{name}: expected a number above 0, got {value}")
+    for name, share in (("warmup", config.warmup), ("lora.dropout", config.lora.dropout)):
+        if not 0 <= share < 1:
+            raise PipelineError(f"--{name}: expected a share from 0 up to but not 1, got {share}")
+    if config.batch_size % config.micro_batch_size:
+        raise PipelineError(
+            f"--batch_size {config.batch_size}: expected a multiple of micro_batch_size, which is "
+            f"{config.micro_batch_size}"
+        )
+    if not config.lora.target_modules:
+        raise PipelineError("--lora.target_modules: expected at least one name, or all-linear, got none")
+
+
+def _validation_score(task: Task) -> Callable[[Sequence[str], Sequence[str | None]], dict[str, float]]:
+    """Metrics of decoded labels; the first chooses the checkpoint, the others tell how it goes."""
+    from pipeline.scoring.confusion import confusion
+    from pipeline.scoring.metrics import balanced_accuracy, macro_f1, unparsed_rate
+
+    def score(y_true: Sequence[str], y_pred: Sequence[str | None]) -> dict[str, float]:
+        matrix = confusion(y_true, y_pred, labels=task.labels)
+        metrics = {"macro_f1": macro_f1, "balanced_accuracy": balanced_accuracy, "unparsed_rate": unparsed_rate}
+        return {name: float(metric(matrix)) for name, metric in metrics.items()}
+
+    return score
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command."""
+    cli.run(
+        TrainConfig,
+        train,
+        argv,
+        name="python -m pipeline.train",
+        example="python -m pipeline.train --dataset data/prepared/btc --out data/runs/btc",
+        preset="cpu",
+    )
+
+
+if __name__ == "__main__":
+    main()

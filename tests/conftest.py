@@ -1,0 +1,83 @@
+"""A tiny LLaMA, built and tokenised here, that goes through the real loading, tuning and decoding."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifacts import Row, new_folder, write_manifest, write_text
+from pipeline.task import ALPACA_TEMPLATE, SENTIMENT_INSTRUCTION, Task
+
+WORDS = {
+    "Positive": ("love it", "great day", "so happy", "what a win", "moon soon"),
+    "Neutral": ("the price is", "block mined", "at noon today", "who knows when", "fee per byte"),
+    "Negative": ("hate it", "awful day", "so sad", "what a loss", "rekt again"),
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random two-layer LLaMA and a byte-level BPE tokenizer that has control tokens."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    corpus = [ALPACA_TEMPLATE, SENTIMENT_INSTRUCTION, *WORDS, *(phrase for each in WORDS.values() for phrase in each)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(corpus, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
+    )
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_rows(n: int, *, start: int = 0) -> list[Row]:
+    """Simple tweets, the three classes in turn, each text different."""
+    rows = []
+    for i in range(start, start + n):
+        label = Task().labels[i % 3]
+        phrases = WORDS[label]
+        text = f"{phrases[i % 5]} {phrases[(i // 5) % 5]} {chr(97 + i % 26)}{chr(97 + i // 26)}"
+        rows.append(Row(str(i), SENTIMENT_INSTRUCTION, text, label, i))
+    return rows
+
+
+def write_prepared(folder: Path, splits: Mapping[str, Sequence[Row]], task: Task | None = None) -> Path:
+    """A prepared folder with the given rows."""
+    with new_folder(folder) as staging:
+        for name, rows in splits.items():
+            write_text(staging / f"{name}.json", json.dumps([row.to_json() for row in rows]))
+        write_manifest(staging, "prepared", task or Task(), {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder of easy tweets."""
+    rows = {"train": make_rows(48), "val": make_rows(12, start=100), "test": make_rows(15, start=200)}
+    return write_prepared(tmp_path_factory.mktemp("prepared") / "easy", rows)

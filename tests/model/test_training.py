@@ -1,0 +1,177 @@
+"""Tuning a tiny LLaMA for real: Trainer, PEFT, bitsandbytes, saving, loading again."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_rows
+
+from pipeline.artifacts import Row
+from pipeline.errors import PipelineError
+from pipeline.model import training
+from pipeline.model.adapter import LoraSettings, add_lora, check_adapter
+from pipeline.model.base import resolve_base_model
+from pipeline.model.decoding import Classifier
+from pipeline.model.encoding import Encoder
+from pipeline.model.loading import load_base, load_tokenizer, load_tuned, place
+from pipeline.model.prefix import SharedPrefix
+from pipeline.model.training import IGNORED, Collator, TrainingResult, TrainingSettings, encode_example, tune
+from pipeline.task import Task
+
+LORA = LoraSettings(8, 16, 0.0, ("all-linear",))
+SETTINGS = TrainingSettings(
+    batch_size=8, micro_batch_size=4, epochs=1, max_steps=8, learning_rate=5e-3, warmup=0.1, evaluations=2, seed=1
+)
+
+
+def accuracy(y_true: Sequence[str], y_pred: Sequence[str | None]) -> dict[str, float]:
+    return {"macro_f1": sum(a == b for a, b in zip(y_true, y_pred, strict=True)) / len(y_true)}
+
+
+def tuned(tiny_llama: Path, folder: Path, precision: str, settings: TrainingSettings = SETTINGS) -> TrainingResult:
+    base = resolve_base_model(str(tiny_llama))
+    encoder = Encoder(load_tokenizer(base), Task(), 128)
+    folder.mkdir()
+    return tune(
+        base,
+        place(precision, "cpu"),
+        encoder,
+        make_rows(48),
+        make_rows(12, start=100),
+        lora=LORA,
+        settings=settings,
+        score=accuracy,
+        folder=folder,
+    )
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_llama: Path) -> Encoder:
+    return Encoder(load_tokenizer(resolve_base_model(str(tiny_llama))), Task(), 128)
+
+
+def test_a_batch_can_be_checked_by_eye(encoder: Encoder) -> None:
+    rows = make_rows(3)
+    examples = [encode_example(encoder, row) for row in rows]
+    batch = Collator(encoder)(examples)
+    n, width = batch["input_ids"].shape
+    keep = encoder.longest_completion + 1
+    assert (n, width % 8) == (3, 0)
+    assert batch["labels"].shape == (3, keep)
+    assert batch["logits_to_keep"].tolist() == list(range(width - keep, width))
+    for row, ids, mask, labels in zip(rows, batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True):
+        completion = encoder.completions[row.output]
+        assert ids[mask == 1].tolist() == encoder.prompt(row.input).ids[len(encoder.prefix) :] + completion
+        assert labels.tolist() == [IGNORED] * (keep - len(completion)) + completion
+
+
+def plain_loss(model: Any, encoder: Encoder, rows: Sequence[Row]) -> torch.Tensor:
+    """Mean cross-entropy of the completions' tokens, one whole prompt at a time, with all logits."""
+    losses, tokens = [], 0
+    for row in rows:
+        prompt, completion = encoder.prompt(row.input).ids, encoder.completions[row.output]
+        logits = model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+        losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(completion), reduction="sum"))
+        tokens += len(completion)
+    return torch.stack(losses).sum() / tokens
+
+
+def test_loss_and_gradients_are_those_of_the_plain_computation(tiny_llama: Path, encoder: Encoder) -> None:
+    torch.manual_seed(0)
+    model = add_lora(load_base(resolve_base_model(str(tiny_llama)), place("fp32", "cpu")), LORA)
+    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for name, parameter in weights.items():
+        if "lora_B" in name:  # at its start of zero the A matrices would get no gradient
+            torch.nn.init.normal_(parameter, std=0.1)
+    rows = make_rows(7)
+    plain = plain_loss(model, encoder, rows)
+    expected = torch.autograd.grad(plain, list(weights.values()))
+    batch = Collator(encoder)([encode_example(encoder, row) for row in rows])
+    loss = SharedPrefix(model, encoder.prefix)(**batch)["loss"]
+    assert float(loss) == pytest.approx(float(plain), rel=1e-5)
+    for name, ours, theirs in zip(weights, torch.autograd.grad(loss, list(weights.values())), expected, strict=True):
+        assert float((ours - theirs).norm() / theirs.norm()) < 1e-5, name
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "nf4"])
+def test_a_tuned_adapter_is_saved_and_predicts_the_same_when_loaded(
+    tiny_llama: Path, tmp_path: Path, precision: str
+) -> None:
+    result = tuned(tiny_llama, tmp_path / "run", precision)
+    assert result.steps == 8
+    check_adapter(tmp_path / "run" / "adapter")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses[-1] < losses[0]
+    assert [line["step"] for line in lines if "eval_macro_f1" in line] == [4, 8]
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+
+def test_the_best_checkpoint_is_kept_and_not_the_last(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.9, 0.1])
+    monkeypatch.setattr(f"{__name__}.accuracy", lambda y_true, y_pred: {"macro_f1": next(scores)})
+    result = tuned(tiny_llama, tmp_path / "run", "fp32")
+    assert (result.best_step, result.best_score) == (4, 0.9)
+
+
+def test_a_tiny_model_learns_easy_tweets(tiny_llama: Path, tmp_path: Path) -> None:
+    longer = TrainingSettings(
+        batch_size=12,
+        micro_batch_size=12,
+        epochs=1,
+        max_steps=150,
+        learning_rate=1e-2,
+        warmup=0.1,
+        evaluations=2,
+        seed=1,
+    )
+    assert tuned(tiny_llama, tmp_path / "run", "fp32", longer).best_score > 0.8
+
+
+def test_the_same_seed_gives_the_same_adapter(tiny_llama: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        tuned(tiny_llama, tmp_path / name, "fp32")
+    a, b = ((tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("a", "b"))
+    assert a == b
+
+
+def test_an_adapter_that_loads_differently_fails_the_run(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(*arguments: object) -> object:
+        model = load_tuned(*arguments)  # type: ignore[arg-type]
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=3.0)
+        return model
+
+    monkeypatch.setattr(training, "load_tuned", other)
+    with pytest.raises(PipelineError, match=r"loaded again it answers .* differently"):
+        tuned(tiny_llama, tmp_path / "run", "fp32")
+
+
+def test_an_adapter_that_learnt_nothing_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
+    model = add_lora(load_base(resolve_base_model(str(tiny_llama)), place("fp32", "cpu")), LORA)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(PipelineError, match="14 of 14 B matrices all zero"):
+        check_adapter(tmp_path)
+
+
+def test_a_target_that_does_not_exist_is_named_with_those_that_do(tiny_llama: Path) -> None:
+    model = load_base(resolve_base_model(str(tiny_llama)), place("fp32", "cpu"))
+    with pytest.raises(PipelineError, match=r"no linear layer named W_pack; expected some of down_proj, .*v_proj"):
+        add_lora(model, LoraSettings(4, 8, 0.0, ("W_pack", "o_proj")))
+
+
+def test_int8_layers_score_as_they_were_tuned(tiny_llama: Path, tmp_path: Path, encoder: Encoder) -> None:
+    tuned(tiny_llama, tmp_path / "run", "int8")
+    model = load_tuned(resolve_base_model(str(tiny_llama)), tmp_path / "run" / "adapter", place("int8", "cpu"))
+    Classifier(model, encoder).decode(["love it"])
+    eight_bit = [module for module in model.modules() if type(module).__name__ == "Linear8bitLt"]
+    assert eight_bit
+    assert all(module.training for module in eight_bit)

@@ -1,0 +1,367 @@
+import errno
+import importlib
+import importlib.metadata as metadata
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline import cli, doctor
+from pipeline.errors import PipelineError
+from pipeline.train import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = {
+    "pipeline.prepare": "python -m pipeline.prepare",
+    "pipeline.train": "python -m pipeline.train",
+    "pipeline.evaluate": "python -m pipeline.evaluate",
+    "pipeline.doctor": "python -m pipeline.doctor",
+    "app": "python app.py",
+}
+HEAVY = ["torch", "transformers", "peft", "pandas", "datasets", "sklearn", "scipy", "matplotlib", "seaborn", "gradio"]
+TRAIN = ["--dataset", "d", "--out", "o"]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Nested options."""
+
+    r: int = 8
+    """Rank."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a command that exists in this test only."""
+
+    out: str
+    """Where to."""
+    rate: float = 0.1
+    """How fast."""
+    inner: Inner = field(default_factory=Inner)
+    """More."""
+
+
+def run_cli(
+    argv: list[str], command: Callable[[Any], Path | None] = lambda config: None, config_class: type = Options
+) -> int | str | None:
+    """Exit code of a command line, run in this process."""
+    with pytest.raises(SystemExit) as caught:
+        cli.run(config_class, command, argv, name="trial", example="trial --out x")
+    return caught.value.code
+
+
+def parsed(argv: list[str], *, preset: str | None = "cpu") -> TrainConfig:
+    return cli._parse(TrainConfig, "", argv, name="trial", example="", preset=preset)
+
+
+def start(module: str, *arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    program = [str(ROOT / "app.py")] if module == "app" else ["-m", module]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *program, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_a_bad_option_is_one_line_and_code_2(module: str, tmp_path: Path) -> None:
+    done = start(module, "--no_such_option", "1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(COMMANDS[module] + ": ")
+    assert done.stderr.endswith(f"see {COMMANDS[module]} --help\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "argv"),
+    [
+        ("pipeline.prepare", ["--source", "a.csv", "--out", "o", "--val", "much"]),
+        ("pipeline.prepare", ["--source", "a.csv", "--out", "o", "--duplicates", "two"]),
+        ("pipeline.prepare", ["--out", "o"]),
+        ("pipeline.train", [*TRAIN, "--epochs", "fast"]),
+        ("pipeline.train", [*TRAIN, "--lora.r", "1.5"]),
+        ("pipeline.train", [*TRAIN, "--precision", "int3"]),
+        ("pipeline.train", [*TRAIN, "--config", "no-such-preset"]),
+        ("pipeline.train", [*TRAIN, "--conf", "cpu"]),
+        ("pipeline.train", [*TRAIN, "--config"]),
+        ("pipeline.train", []),
+        ("pipeline.evaluate", ["--out", "o", "--seed", "x"]),
+        ("pipeline.evaluate", ["--out", "o", "surplus"]),
+        ("app", ["--run", "r", "--port", "http"]),
+        ("app", []),
+        ("pipeline.doctor", ["now"]),
+    ],
+)
+def test_wrong_values_are_one_line_and_code_2(module: str, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module(module).main(argv)
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(COMMANDS[module])
+
+
+@pytest.mark.parametrize(
+    ("module", "argv", "message"),
+    [
+        ("pipeline.prepare", ["--source", "gone.csv", "--out", "o"], "gone.csv"),
+        ("pipeline.prepare", ["--source", "gone.csv", "--out", "o", "--val", "2"], "--val: expected a share"),
+        ("pipeline.train", ["--dataset", "gone", "--out", "o"], "gone: no such folder"),
+        ("pipeline.train", [*TRAIN, "--epochs", ".nan"], "--epochs: expected a number above 0, got nan"),
+        ("pipeline.evaluate", ["--run", "gone", "--out", "o"], "gone: no such folder"),
+        ("app", ["--run", "gone"], "gone: no such folder"),
+    ],
+)
+def test_a_cause_outside_the_code_is_one_line_and_code_1(
+    module: str,
+    argv: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module(module).main(argv)
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith(COMMANDS[module] + ": ")
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cause_outside_the_code_through_the_shell(tmp_path: Path) -> None:
+    done = start("pipeline.train", "--dataset", "gone", "--out", "o", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("python -m pipeline.train: gone: no such folder")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (PipelineError("tweets.csv: expected rows"), 1, "trial: tweets.csv: expected rows"),
+        (KeyboardInterrupt(), 3, "trial: stopped; nothing was left half-written under a final name"),
+        (MemoryError(), 4, "trial: out of memory; close other programs, or lower the batch sizes"),
+        (MemoryError("on the GPU"), 4, "trial: out of memory; on the GPU"),
+        (OSError(errno.ENOSPC, "No space left on device", "o/a.json"), 4, "trial: o/a.json: No space left on device;"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 4, "trial: writing: Disk quota exceeded;"),
+    ],
+)
+def test_exit_code_and_line_of_an_error(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(config: Options) -> Path | None:
+        raise error
+
+    assert run_cli(["--out", "x"], fail) == code
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(message)
+
+
+@pytest.mark.parametrize("error", [KeyError("label"), OSError(errno.EBADF, "Bad file"), OSError("no number")])
+def test_a_bug_keeps_its_traceback(error: Exception) -> None:
+    def fail(config: Options) -> Path | None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        cli.run(Options, fail, ["--out", "x"], name="trial", example="")
+    assert caught.value is error
+    assert caught.traceback[-1].name == "fail"
+
+
+def test_stdout_is_the_path_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(["--out", "x/y"], lambda config: Path(config.out)) == 0
+    assert capsys.readouterr() == ("x/y\n", "")
+    assert run_cli(["--out", "x/y"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_argv_is_the_process_s_own_when_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", *TRAIN, "--seed", "7"])
+    config = cli._parse(TrainConfig, "", None, name="trial", example="", preset="cpu")
+    assert (config.dataset, config.seed, config.lora.r) == ("d", 7, 16)
+
+
+SLEEPER = """
+import logging, time
+from dataclasses import dataclass
+from pathlib import Path
+from pipeline import artifacts, cli
+
+@dataclass
+class Config:
+    out: str
+
+def fill(config):
+    with artifacts.new_folder(Path(config.out)) as folder:
+        artifacts.write_text(folder / "half.txt", "half")
+        logging.getLogger("pipeline.trial").info("ready")
+        time.sleep(30)
+
+cli.run(Config, fill, ["--out", "o"], name="trial", example="")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_code_3_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", SLEEPER], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.stderr.read().startswith("trial: stopped;")
+        assert process.wait(timeout=20) == 3
+    assert time.monotonic() - began < 20
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_libraries_are_quiet_and_the_project_is_heard(capfd: pytest.CaptureFixture[str]) -> None:
+    speak = "import logging; from pipeline import cli; from dataclasses import dataclass\n" + (
+        "@dataclass\nclass C:\n    pass\n"
+        "def f(c):\n"
+        "    logging.getLogger('matplotlib').info('library')\n"
+        "    logging.getLogger('matplotlib').warning('library warns')\n"
+        "    logging.getLogger('pipeline.train').info('project')\n"
+        "    logging.getLogger('app').info('demo')\n"
+        "cli.run(C, f, [], name='trial', example='')"
+    )
+    done = subprocess.run([sys.executable, "-c", speak], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.split("\n") == ["library warns", "project", "demo", ""]
+
+
+@pytest.mark.parametrize("argv", [["--config", "llama-7b-int8"], ["--config=llama-7b-int8"]])
+def test_a_preset_goes_by_its_name_or_path(argv: list[str]) -> None:
+    config = parsed([*argv, *TRAIN])
+    path = str(ROOT / "pipeline" / "configs" / "llama-7b-int8.yaml")
+    assert (config.base_model, config.precision, config.max_steps) == ("huggyllama/llama-7b", "int8", 300)
+    assert parsed(["--config", path, *TRAIN]) == parsed([f"--config={path}", *TRAIN]) == config
+
+
+def test_the_default_preset_applies_alone() -> None:
+    default = parsed(TRAIN)
+    assert default == parsed(["--config", "cpu", *TRAIN])
+    assert default != parsed(TRAIN, preset=None)
+    # What the other preset does not name comes from the dataclass and not from the default preset.
+    assert parsed(["--config", "llama-7b-int8", *TRAIN]).epochs == TrainConfig("d", "o").epochs
+
+
+def test_a_file_with_a_preset_s_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cpu").write_text("seed: 99\n")
+    assert parsed(["--config", "cpu", *TRAIN]).seed == 99
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_flags_win_over_the_config_wherever_they_stand(before: bool, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("learning_rate: 3e-4\nseed: 5\nlora:\n  r: 4\n")
+    config_flag = ["--config", str(tmp_path / "mine.yaml")]
+    config = parsed([*config_flag, *TRAIN, "--seed", "6"])
+    assert (config.learning_rate, config.seed, config.lora.r, config.lora.alpha) == (3e-4, 6, 4, 16)
+    flags = ["--learning_rate", "1e-3", "--lora.r", "2"]
+    config = parsed([*flags, *config_flag, *TRAIN] if before else [*config_flag, *flags, *TRAIN])
+    assert (config.learning_rate, config.lora.r) == (1e-3, 2)
+    assert parsed([*TRAIN, "--seed", "6"]).seed == 6
+
+
+@pytest.mark.parametrize("content", [b"epochs: [", b"nope: 1", b"- 1", b"epochs: \xff", b"learning_rate: fast", b""])
+def test_a_bad_config_file_is_one_line_and_code_2(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.yaml").write_bytes(content)
+    with pytest.raises(SystemExit) as caught:
+        parsed(["--config", str(tmp_path / "bad.yaml"), *TRAIN])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_presets_are_the_yaml_files() -> None:
+    assert cli.presets() == sorted(path.stem for path in (ROOT / "pipeline" / "configs").iterdir())
+    assert "cpu" in cli.presets()
+
+
+@pytest.mark.parametrize("preset", cli.presets())
+def test_every_preset_is_a_config_of_train(preset: str) -> None:
+    config = parsed(["--config", preset, *TRAIN])
+    text = (cli.CONFIGS / f"{preset}.yaml").read_text(encoding="utf-8")
+    for name, value in yaml.safe_load(text).items():
+        if name == "lora":
+            assert {key: getattr(config.lora, key) for key in value} == value
+        else:
+            assert getattr(config, name) == value
+    assert config.batch_size % config.micro_batch_size == 0
+    assert text.startswith("# python -m pipeline.train ")
+
+
+def test_print_config_round_trips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--learning_rate", "2e-5", "--lora.target_modules", "[q_proj]", "--max_steps", "9"]
+    with pytest.raises(SystemExit) as caught:
+        parsed([*TRAIN, *flags, "--print_config"])
+    assert caught.value.code == 0
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
+    assert parsed(["--config", str(tmp_path / "printed.yaml")]) == parsed([*TRAIN, *flags])
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_help_tells_and_loads_no_heavy_library(module: str, tmp_path: Path) -> None:
+    program = (
+        "import sys, importlib\n"
+        f"module = importlib.import_module({module!r})\n"
+        "try:\n    module.main(['--help'])\n"
+        "except SystemExit as end:\n    assert end.code == 0, end.code\n"
+        f"print('LOADED', *sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    text, _, loaded = done.stdout.rpartition("LOADED")
+    assert loaded.strip() == ""
+    assert text.startswith(f"usage: {COMMANDS[module]} [options]")
+    assert f"example:\n  {COMMANDS[module]}" in text
+    fields = list(
+        importlib.import_module(module).__dict__[module.split(".")[-1].capitalize() + "Config"].__annotations__
+    )
+    assert [name for name in fields if not re.search(rf"--{name}\b", text)] == []
+
+
+def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    # A machine without the model stage's libraries, and a checkout that was never installed.
+    monkeypatch.setitem(sys.modules, "pipeline.model.machine", None)
+
+    def not_installed(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", not_installed)
+    with pytest.raises(SystemExit) as caught:
+        doctor.main([])
+    assert caught.value.code == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["python"].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}.")
+    assert "MISSING" in lines["model"]
+    assert lines["versions"].startswith("MISSING: sentiment-tuner is not installed")
+
+
+def test_doctor_lists_every_dependency_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pipeline.model.machine", None)
+    monkeypatch.setattr(metadata, "requires", lambda name: ["PyYAML>=6,<7", "no-such-package>=1", "tqdm; os_name"])
+    found = dict(doctor.findings())["versions"].split(", ")
+    assert found[0] == f"PyYAML {yaml.__version__}"
+    assert found[1] == "no-such-package MISSING"
+    assert re.fullmatch(r"tqdm \d.*", found[2])

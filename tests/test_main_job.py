@@ -1,0 +1,141 @@
+"""The three commands in a row, as a user runs them, on a tiny model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import evaluate, prepare, train
+from pipeline.artifacts import PreparedDataset, Report, Run, sha256_of
+
+QUICK = [
+    "--batch_size",
+    "8",
+    "--micro_batch_size",
+    "8",
+    "--max_steps",
+    "6",
+    "--evaluations",
+    "2",
+    "--max_length",
+    "128",
+]
+
+
+def run(main: object, *arguments: object) -> int:
+    """Exit code of a command."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])  # type: ignore[operator]
+    return int(stopped.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> dict[str, Path]:
+    """The three folders of one job on the first tweets of the sample."""
+    folder = tmp_path_factory.mktemp("job")
+    lines = (Path(__file__).parents[1] / "data/sample/btc_tweets.csv").read_text(encoding="utf-8").splitlines()
+    (folder / "tweets.csv").write_text("\n".join(lines[:200]) + "\n", encoding="utf-8")
+    paths = {name: folder / name for name in ("prepared", "run", "report")}
+    assert run(prepare.main, "--source", folder / "tweets.csv", "--out", paths["prepared"]) == 0
+    arguments = ["--dataset", paths["prepared"], "--out", paths["run"], "--base_model", tiny_llama, *QUICK]
+    assert run(train.main, *arguments) == 0
+    assert run(evaluate.main, "--run", paths["run"], "--out", paths["report"]) == 0
+    return paths
+
+
+def test_each_folder_names_its_parent(job: dict[str, Path]) -> None:
+    prepared, tuned, report = (
+        kind.load(job[name])
+        for kind, name in ((PreparedDataset, "prepared"), (Run, "run"), (Report, "report"))
+    )  # fmt: skip
+    assert tuned.manifest["parents"]["dataset"]["sha256"] == prepared.sha256
+    assert report.manifest["parents"]["run"]["sha256"] == tuned.sha256
+    assert report.manifest["parents"]["test_split"]["sha256"] == sha256_of(job["prepared"] / "test.json")
+    assert prepared.task == tuned.task == report.task
+
+
+def test_the_heart_of_the_metrics_is_where_scripts_look(job: dict[str, Path]) -> None:
+    metrics = json.loads((job["report"] / "metrics.json").read_text())
+    test = json.loads((job["prepared"] / "test.json").read_text())
+    for system in ("tuned", "untuned", "tfidf", "majority"):
+        for metric in ("accuracy", "balanced_accuracy", "macro_f1", "mcc"):
+            assert set(metrics["systems"][system][metric]) == {"value", "low", "high"}
+    for label in ("Negative", "Neutral", "Positive"):
+        scores = metrics["systems"]["tuned"]["per_class"][label]
+        assert scores["support"] == sum(row["output"] == label for row in test)
+        assert all(isinstance(scores[name], float) for name in ("precision", "recall", "f1"))
+    assert 0 <= metrics["systems"]["tuned"]["unparsed_rate"] <= 1
+    assert 0 <= metrics["systems"]["tuned"]["disagreement_rate"] <= 1
+    assert {"a", "b", "metric", "difference", "low", "high", "p_value"} <= set(metrics["comparisons"][0])
+    assert sum(map(sum, metrics["confusion"]["matrix"])) == len(test)
+    assert all(len(row) == len(metrics["confusion"]["labels"]) + 1 for row in metrics["confusion"]["matrix"])
+
+
+def test_scoring_again_without_a_model_gives_the_same_bytes(job: dict[str, Path], tmp_path: Path) -> None:
+    assert run(evaluate.main, "--rescore", job["report"], "--out", tmp_path / "again") == 0
+    for name in ("metrics.json", "report.html", "predictions.jsonl"):
+        assert (tmp_path / "again" / name).read_bytes() == (job["report"] / name).read_bytes()
+
+
+def test_a_config_file_repeats_the_run(job: dict[str, Path], tmp_path: Path) -> None:
+    assert run(train.main, "--config", job["run"] / "config.yaml", "--out", tmp_path / "again") == 0
+    weights = Path("adapter/adapter_model.safetensors")
+    assert (tmp_path / "again" / weights).read_bytes() == (job["run"] / weights).read_bytes()
+
+
+def test_outputs_are_never_overwritten(job: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    before = (job["run"] / "manifest.json").read_bytes()
+    assert run(train.main, "--dataset", job["prepared"], "--out", job["run"]) == 1
+    assert "already exists; choose another --out" in capsys.readouterr().err
+    assert (job["run"] / "manifest.json").read_bytes() == before
+
+
+def test_a_changed_adapter_is_not_evaluated(
+    job: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    shutil.copytree(job["run"], tmp_path / "run")
+    weights = tmp_path / "run" / "adapter" / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert run(evaluate.main, "--run", tmp_path / "run", "--out", tmp_path / "report") == 1
+    assert "adapter_model.safetensors: changed since manifest.json was written" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_run_is_scored_on_its_own_test_split_only(
+    job: dict[str, Path], prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--run", job["run"], "--dataset", prepared, "--out", tmp_path / "report"]
+    assert run(evaluate.main, *arguments) == 1
+    assert "not the prepared data set that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--batch_size", "10", "--micro_batch_size", "4"], "expected a multiple of micro_batch_size"),
+        (["--learning_rate", "0"], "--learning_rate: expected a number above 0, got 0.0"),
+        (["--lora.r", "-1"], "--lora.r: expected a number above 0"),
+        (["--warmup", "1.5"], "--warmup: expected a share from 0 up to but not 1"),
+        (["--base_model", "nonsense"], "--base_model nonsense: expected smollm2-135m"),
+        (["--max_length", "10"], "max_length: the instruction and the labels alone need"),
+        (["--device", "cuda"], "--device cuda: this PyTorch sees no CUDA GPU"),
+    ],
+)
+def test_impossible_settings_are_told_before_anything_is_written(
+    prepared: Path,
+    tiny_llama: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    message: str,
+) -> None:
+    base = [] if "--base_model" in flags else ["--base_model", tiny_llama]
+    assert run(train.main, "--dataset", prepared, "--out", tmp_path / "run", *base, *flags) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
