@@ -43,6 +43,7 @@ class Encoder:
             )
         self.tokenizer = tokenizer
         self.task = task
+        self.max_length = max_length
         prompt = task.prompt("")
         self.prefix: list[int] = tokenizer(prompt.before)["input_ids"]
         if self.prefix and self.prefix[-1] == tokenizer.eos_token_id:

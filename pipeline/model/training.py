@@ -84,10 +84,17 @@ def tune(
 
     Raises:
         PipelineError: a LoRA target does not exist, or the saved adapter is empty or predicts something else.
+        MemoryError: the GPU is too small; the message says what to lower.
     """
     set_seed(settings.seed)
     model = add_lora(load_base(base, placement), lora)
-    result, expected = _train(Classifier(model, encoder), train, val, settings, score, folder)
+    try:
+        result, expected = _train(Classifier(model, encoder), train, val, settings, score, folder)
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(
+            f"{placement.device}: {settings.micro_batch_size} tweets of up to {encoder.max_length} tokens do not fit; "
+            "lower --micro_batch_size, then --max_length, or take --precision int8"
+        ) from error
     del model
     gc.collect()  # the check loads a second model; this one makes room first
     _check_reload(

@@ -175,3 +175,14 @@ def test_int8_layers_score_as_they_were_tuned(tiny_llama: Path, tmp_path: Path, 
     eight_bit = [module for module in model.modules() if type(module).__name__ == "Linear8bitLt"]
     assert eight_bit
     assert all(module.training for module in eight_bit)
+
+
+def test_too_little_memory_says_what_to_lower(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(SharedPrefix, "forward", full)
+    with pytest.raises(MemoryError, match="4 tweets of up to 128 tokens do not fit; lower --micro_batch_size"):
+        tuned(tiny_llama, tmp_path / "run", "fp32")
