@@ -11,6 +11,11 @@ READY := $(VENV)/.ready
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python $(if $(TORCH_BACKEND),--torch-backend=$(TORCH_BACKEND))
 # uv does not read pip's settings; who keeps wheels in a folder has told pip.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+# Without cached bytecode every command would spend ten seconds more on imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 DATASET := data/prepared/sample
 RUN := data/runs/sample

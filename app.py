@@ -6,6 +6,7 @@ show plain text, never as HTML or Markdown.
 
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("app")
 
 MAX_CHARACTERS = 1000
+_ONE_AT_A_TIME = threading.Lock()
 # Written for this project; each reads differently to a word list and to a person.
 EXAMPLES = [
     "Bought my first sats on the bus this morning and now I can't stop smiling 🧡",
@@ -61,9 +63,12 @@ def serve(config: AppConfig) -> Path | None:
 
     classifier, placement = load_classifier(run, precision=config.precision, device=config.device)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    for name in ("NO_PROXY", "no_proxy"):  # Gradio asks itself whether it is up
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1", config.host]))
     page = build(classifier, f"{run.manifest['base_model']['name']}, tuned in {run.folder.name}, {placement.precision}")
     try:
-        page.queue(max_size=16, default_concurrency_limit=1).launch(
+        # api_open would let requests pass by the queue.
+        page.queue(max_size=16, default_concurrency_limit=1, api_open=False).launch(
             server_name=config.host,
             server_port=config.port or None,
             share=False,
@@ -71,6 +76,11 @@ def serve(config: AppConfig) -> Path | None:
             footer_links=["api"],
             max_file_size="16kb",
             show_error=False,
+            run_history=False,  # tweets stay on the page they were typed on
+            enable_monitoring=False,
+            mcp_server=False,
+            ssr_mode=False,
+            allowed_paths=[],
         )
     except OSError as error:
         raise PipelineError(
@@ -89,9 +99,10 @@ def classify(classifier: "Classifier", tweet: object) -> tuple["Decoded", "Decod
         raise ValueError("Type a tweet first.")
     if len(tweet) > MAX_CHARACTERS:
         raise ValueError(f"A tweet of at most {MAX_CHARACTERS:,} characters, please; this one has {len(tweet):,}.")
-    (tuned,) = classifier.decode([tweet])
-    with classifier.untuned():
-        (untuned,) = classifier.decode([tweet])
+    with _ONE_AT_A_TIME:  # the two answers come from one model whose adapter is switched off and on
+        (tuned,) = classifier.decode([tweet])
+        with classifier.untuned():
+            (untuned,) = classifier.decode([tweet])
     return tuned, untuned
 
 
@@ -115,7 +126,7 @@ def build(classifier: "Classifier", caption: str) -> Any:
             "It errs; the report of the run says how often. Not investment advice."
         )
         tweet = gr.Textbox(
-            label="Tweet", placeholder="Type or paste a tweet, then press Enter", lines=2, max_lines=6, autofocus=True,
+            label="Tweet", placeholder="Type or paste a tweet, then press Enter", lines=1, max_lines=6, autofocus=True,
             max_length=MAX_CHARACTERS, submit_btn=False,
         )  # fmt: skip
         button = gr.Button("Classify", variant="primary")

@@ -230,7 +230,8 @@ def refuse_existing(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     if folder.exists() or folder.is_symlink():
-        raise PipelineError(f"{folder}: already exists; choose another --out, or remove it")
+        state = " and is unfinished" if folder.is_dir() and not (folder / MANIFEST).exists() else ""
+        raise PipelineError(f"{folder}: already exists{state}; choose another --out, or remove it")
     home = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
     if not (home.is_dir() and os.access(home, os.W_OK | os.X_OK)):
         raise PipelineError(f"{folder}: expected a place to write to; {home} is none; choose another --out")

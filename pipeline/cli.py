@@ -48,8 +48,8 @@ def run(
 ) -> NoReturn:
     """Runs one command: parses ``argv`` into ``config_class``, calls ``command``, exits with its code.
 
-    Flags win over ``--config``, which takes a YAML file or the name of a preset in ``pipeline/configs``;
-    ``preset`` is the one that applies when there is no ``--config``. The docstring of ``command`` is the
+    Flags win over ``--config``, which takes a YAML file or the name of a preset in ``pipeline/configs``, and both win
+    over ``preset``, which holds the defaults. The docstring of ``command`` is the
     description that ``--help`` shows. The path that the command returns is the only line on stdout.
     """
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
@@ -68,7 +68,7 @@ def guarded(name: str, command: Callable[[], Path | None]) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{name}: stopped; nothing was left half-written under a final name", file=sys.stderr)
+        print(f"{name}: stopped; a folder without manifest.json is unfinished", file=sys.stderr)
         return 3
     except MemoryError as error:
         print(
@@ -108,13 +108,14 @@ def _parse(
         description=f"{inspect.cleandoc(summary)}\n\nexample:\n  {example}",
         formatter_class=_HelpFormatter,
         allow_abbrev=False,  # else --conf would be --config for the parser but not for the presets
+        default_config_files=[] if preset is None else [_preset_path(preset)],
     )
     arguments = list(sys.argv[1:] if argv is None else argv)
     if preset is None:
         known = "YAML file with any of the options below"
     else:
-        known = f"YAML file with any of the options below, or a preset: {', '.join(presets())} (default: {preset})"
-    arguments = _config_first(arguments, preset)
+        known = f"YAML file with any of the options below, or a preset: {', '.join(presets())}; laid over {preset}"
+    arguments = _config_first(arguments, with_presets=preset is not None)
     parser.add_argument("--config", action="config", help=known)
     parser.add_class_arguments(config_class)
     try:
@@ -124,11 +125,8 @@ def _parse(
     return config_class(**{field.name: options[field.name] for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
 
 
-def _config_first(arguments: list[str], preset: str | None) -> list[str]:
-    """``--config`` before all flags, so that they win; where ``preset`` is given, names of presets as paths.
-
-    Without ``--config``, ``preset`` stands in its place.
-    """
+def _config_first(arguments: list[str], *, with_presets: bool) -> list[str]:
+    """``--config`` before all flags, so that they win; names of presets become paths."""
     configs, flags = [], []
     rest = iter(arguments)
     for argument in rest:
@@ -138,8 +136,8 @@ def _config_first(arguments: list[str], preset: str | None) -> list[str]:
             configs.append(value)
         else:
             flags.append(argument)
-    if preset is not None:
-        configs = [_preset_path(name) for name in configs or [preset]]
+    if with_presets:
+        configs = [_preset_path(name) for name in configs]
     return [*(f"--config={name}" for name in configs), *flags]
 
 

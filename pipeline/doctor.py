@@ -40,7 +40,7 @@ def findings() -> list[tuple[str, str]]:
         from pipeline.model.machine import describe_machine
 
         lines += describe_machine()
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, RuntimeError) as error:
         lines.append(("model stage", f"MISSING: {error}; run make test, or pip install -e ."))
     lines += [
         ("disk", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here"),

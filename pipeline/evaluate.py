@@ -70,6 +70,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     out = refuse_existing(config.out)
     if (config.run is None) == (config.rescore is None):
         raise PipelineError("--run, --rescore: expected one of them, the run to evaluate or the report to score again")
+    if config.seed < 0:
+        raise PipelineError(f"--seed: expected 0 or more, got {config.seed}")
     answers = _read_again(config.rescore) if config.rescore is not None else _decode(config)
 
     from pipeline.scoring.evaluation import score

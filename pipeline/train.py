@@ -55,9 +55,9 @@ class TrainConfig:
     micro_batch_size: int = 4
     """Tweets per forward pass; batch_size is a multiple of it. Lower it when memory runs out."""
     epochs: float = 3.0
-    """Passes over the training tweets; counts when max_steps is null."""
+    """Passes over the training tweets."""
     max_steps: int | None = None
-    """Optimizer steps; wins over epochs."""
+    """Optimizer steps at most, however many epochs; null for no limit."""
     learning_rate: float = 3e-4
     """Highest learning rate of AdamW; it rises over the warm-up and then falls linearly to 0."""
     warmup: float = 0.05
@@ -98,7 +98,10 @@ def train(config: TrainConfig) -> Path:
         "tuning %s in %s on %s: %d tweets, %d for validation, %d classes",
         base.name, placement.precision, placement.device, len(train_rows), len(val_rows), len(task.labels),
     )  # fmt: skip
-    out.mkdir(parents=True)
+    try:
+        out.mkdir(parents=True)
+    except FileExistsError:
+        refuse_existing(out)  # another run was faster
     write_text(out / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
     result = tune(
         base,
@@ -153,6 +156,8 @@ def _check(config: TrainConfig) -> None:
             f"--batch_size {config.batch_size}: expected a multiple of micro_batch_size, which is "
             f"{config.micro_batch_size}"
         )
+    if not 0 <= config.seed < 2**32:
+        raise PipelineError(f"--seed: expected a number from 0 to {2**32 - 1}, got {config.seed}")
     if not config.lora.target_modules:
         raise PipelineError("--lora.target_modules: expected at least one name, or all-linear, got none")
 

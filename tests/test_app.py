@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_typing_a_tweet_in_a_browser(address: str, browser: Any, width: int) -> 
     page.on("request", lambda request: requests.append(request.url))
     page.goto(address)
     page.get_by_label("Tweet").fill(HOSTILE)
-    page.get_by_role("button", name="Classify").click()
+    page.get_by_label("Tweet").press("Enter")
     completion = page.get_by_label("Tuned: raw completion", exact=True)
     page.wait_for_function(
         "element => element.value.includes('read as')", arg=completion.element_handle(), timeout=60_000
@@ -141,3 +142,11 @@ def test_a_busy_port_is_one_line(run: Path) -> None:
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("python app.py: --host 127.0.0.1, --port")
     assert "Traceback" not in result.stderr
+
+
+def test_requests_cannot_pass_by_the_queue(address: str) -> None:
+    request = urllib.request.Request(  # noqa: S310 - loopback
+        f"{address}gradio_api/run/classify", b'{"data": ["love it"]}', {"Content-Type": "application/json"}
+    )
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(request, timeout=30)  # noqa: S310

@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import importlib
 import importlib.metadata as metadata
@@ -150,7 +151,7 @@ def test_a_cause_outside_the_code_through_the_shell(tmp_path: Path) -> None:
     ("error", "code", "message"),
     [
         (PipelineError("tweets.csv: expected rows"), 1, "trial: tweets.csv: expected rows"),
-        (KeyboardInterrupt(), 3, "trial: stopped; nothing was left half-written under a final name"),
+        (KeyboardInterrupt(), 3, "trial: stopped; a folder without manifest.json is unfinished"),
         (MemoryError(), 4, "trial: out of memory; close other programs, or lower the batch sizes"),
         (MemoryError("on the GPU"), 4, "trial: out of memory; on the GPU"),
         (OSError(errno.ENOSPC, "No space left on device", "o/a.json"), 4, "trial: o/a.json: No space left on device;"),
@@ -257,8 +258,20 @@ def test_the_default_preset_applies_alone() -> None:
     default = parsed(TRAIN)
     assert default == parsed(["--config", "cpu", *TRAIN])
     assert default != parsed(TRAIN, preset=None)
-    # What the other preset does not name comes from the dataclass and not from the default preset.
-    assert parsed(["--config", "llama-7b-int8", *TRAIN]).epochs == TrainConfig("d", "o").epochs
+
+
+@pytest.mark.parametrize("preset", cli.presets())
+def test_a_preset_names_all_that_the_default_one_does(preset: str) -> None:
+    """Presets are laid over the default one, so what they leave out would be a laptop's number."""
+    default, other = (yaml.safe_load((cli.CONFIGS / f"{name}.yaml").read_text()) for name in ("cpu", preset))
+    assert set(other) == set(default)
+    assert set(other["lora"]) == set(default["lora"])
+
+
+def test_a_short_config_keeps_the_default_preset_for_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("learning_rate: 1e-4\n")
+    expected = dataclasses.replace(parsed(TRAIN), learning_rate=1e-4)
+    assert parsed(["--config", str(tmp_path / "mine.yaml"), *TRAIN]) == expected
 
 
 def test_a_file_with_a_preset_s_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +285,7 @@ def test_flags_win_over_the_config_wherever_they_stand(before: bool, tmp_path: P
     (tmp_path / "mine.yaml").write_text("learning_rate: 3e-4\nseed: 5\nlora:\n  r: 4\n")
     config_flag = ["--config", str(tmp_path / "mine.yaml")]
     config = parsed([*config_flag, *TRAIN, "--seed", "6"])
-    assert (config.learning_rate, config.seed, config.lora.r, config.lora.alpha) == (3e-4, 6, 4, 16)
+    assert (config.learning_rate, config.seed, config.lora.r, config.lora.alpha) == (3e-4, 6, 4, 32)
     flags = ["--learning_rate", "1e-3", "--lora.r", "2"]
     config = parsed([*flags, *config_flag, *TRAIN] if before else [*config_flag, *flags, *TRAIN])
     assert (config.learning_rate, config.lora.r) == (1e-3, 2)

@@ -130,9 +130,11 @@ def test_impossible_settings_are_told_before_anything_is_written(
     tiny_llama: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     flags: list[str],
     message: str,
 ) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     base = [] if "--base_model" in flags else ["--base_model", tiny_llama]
     assert run(train.main, "--dataset", prepared, "--out", tmp_path / "run", *base, *flags) == 1
     error = capsys.readouterr().err

@@ -3,7 +3,9 @@
 GGUF is converted once: reading it takes 15 to 30 s each time, the converted safetensors well under one.
 """
 
+import errno
 import hashlib
+import json
 import logging
 import os
 import struct
@@ -18,6 +20,9 @@ from pipeline.artifacts import dump_json, new_folder, read_json, sha256_of, writ
 from pipeline.errors import PipelineError
 
 logger = logging.getLogger(__name__)
+
+# Endings of the files that decide what a model computes: weights, configs, tokenizers.
+_DECISIVE = (".safetensors", ".json", ".model", ".txt", ".tiktoken", ".jinja")
 
 
 @dataclass(frozen=True)
@@ -49,18 +54,13 @@ EMBEDDED = {
 class BaseModel:
     """A base model that transformers can load.
 
-    ``name`` is what the user asked for, ``location`` a folder or a hub id, ``fingerprint`` the sha256 of the
-    folder's config and weights, or the hub commit.
+    ``name`` is what the user asked for, ``location`` the folder where it is now, ``fingerprint`` the sha256 of the GGUF
+    file it was converted from, or of the folder's content, or its commit on the hub.
     """
 
     name: str
     location: str
     fingerprint: str
-
-    @property
-    def is_local(self) -> bool:
-        """Whether everything is on this disk."""
-        return Path(self.location).is_dir()
 
 
 def cache_folder() -> Path:
@@ -98,8 +98,10 @@ def check_base_model(name: str) -> None:
         )
 
 
-def resolve_base_model(name: str) -> BaseModel:
+def resolve_base_model(name: str, commit: str | None = None) -> BaseModel:
     """The model that ``name`` means, downloaded or converted if this is its first use.
+
+    ``commit`` is the one to take of a model on the hub; None takes the newest.
 
     Raises:
         PipelineError: it cannot be had: no such thing, no network, or bytes that are not the expected ones.
@@ -107,19 +109,20 @@ def resolve_base_model(name: str) -> BaseModel:
     check_base_model(name)
     path = Path(name)
     if name in EMBEDDED:
-        location = cache_folder() / name
-        if not _is_converted(location, EMBEDDED[name].gguf_sha256):
+        location, digest = cache_folder() / name, EMBEDDED[name].gguf_sha256
+        if not _is_converted(location, digest):
             _fetch_and_convert(EMBEDDED[name], location)
-        return BaseModel(name, str(location), _folder_fingerprint(location))
+        return BaseModel(name, str(location), digest)
     if path.is_file():
         digest = sha256_of(path)
         location = cache_folder() / f"gguf-{digest[:16]}"
         if not _is_converted(location, digest):
             _convert_gguf(path, digest, location)
-        return BaseModel(name, str(location), _folder_fingerprint(location))
+        return BaseModel(name, str(location), digest)
     if path.is_dir():
         return BaseModel(name, str(path.resolve()), _folder_fingerprint(path))
-    return BaseModel(name, name, _hub_commit(name))
+    folder = _from_hub(name, commit)
+    return BaseModel(name, str(folder), folder.name)
 
 
 def _is_converted(folder: Path, gguf_sha256: str) -> bool:
@@ -191,34 +194,47 @@ def _convert_gguf(gguf: Path, digest: str, folder: Path) -> None:
         return
     if folder.exists():
         raise PipelineError(f"{folder}: holds an unfinished or different conversion; remove it and run again")
-    with new_folder(folder) as staging:
-        model.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
-        write_text(staging / "source.json", dump_json({"gguf": gguf.name, "gguf_sha256": digest}))
+    try:
+        with new_folder(folder) as staging:
+            model.save_pretrained(staging)
+            tokenizer.save_pretrained(staging)
+            write_text(staging / "source.json", dump_json({"gguf": gguf.name, "gguf_sha256": digest}))
+    except (FileExistsError, PipelineError):
+        if not _is_converted(folder, digest):
+            raise
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
 
 
 def _folder_fingerprint(folder: Path) -> str:
-    """One hash over the files that decide what the model computes."""
-    names = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".model"))
+    """One hash over the files that decide what the model computes, whichever version of transformers wrote them."""
     digest = hashlib.sha256()
-    for path in names:
-        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
+    for path in sorted(path for path in folder.iterdir() if path.suffix in _DECISIVE):
+        if path.suffix == ".json":
+            content = read_json(path)
+            if isinstance(content, dict):
+                content = {key: value for key, value in content.items() if key != "transformers_version"}
+            part = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        else:
+            part = sha256_of(path)
+        digest.update(f"{path.name} {part}\n".encode())
     return digest.hexdigest()
 
 
-def _hub_commit(name: str) -> str:
+def _from_hub(name: str, commit: str | None) -> Path:
+    """The local copy of a model on the hub, in a folder that is named after its commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    logger.info("looking for %s on the Hugging Face hub (kept in its own cache)", name)
+    logger.info("looking for %s on the Hugging Face hub; its weights are kept in the hub's own cache", name)
     try:
-        folder = snapshot_download(name, allow_patterns=["config.json"])
+        return Path(snapshot_download(name, revision=commit, allow_patterns=[f"*{suffix}" for suffix in _DECISIVE]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise PipelineError(
             f"--base_model {name}: not found on the hub or the hub cannot be reached: {_first_line(error)}; "
             f"give a local folder, or {', '.join(EMBEDDED)}"
         ) from error
-    return Path(folder).name
 
 
 def _listing(folder: Path) -> str:

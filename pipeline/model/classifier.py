@@ -1,5 +1,9 @@
 """A finished run, loaded for use: what evaluation and the demo start from."""
 
+import dataclasses
+
+import torch
+
 from pipeline.artifacts import Run
 from pipeline.errors import PipelineError
 from pipeline.model.base import BaseModel, resolve_base_model
@@ -21,6 +25,9 @@ def load_classifier(run: Run, *, precision: str = "auto", device: str = "auto") 
     if precision == "auto":
         precision = scoring_precision(run.manifest["precision"], device)
     placement = place(precision, device)
+    if placement.quantised:
+        # Another dtype around quantised layers shifts the logits; the model must be scored as it was tuned.
+        placement = dataclasses.replace(placement, dtype=getattr(torch, run.manifest["dtype"]))
     base = _base_of(run)
     encoder = Encoder(load_tokenizer(base), run.task, run.manifest["max_length"])
     return Classifier(load_tuned(base, adapter, placement), encoder), placement
@@ -28,7 +35,7 @@ def load_classifier(run: Run, *, precision: str = "auto", device: str = "auto") 
 
 def _base_of(run: Run) -> BaseModel:
     recorded = BaseModel(**run.manifest["base_model"])
-    base = resolve_base_model(recorded.name)
+    base = resolve_base_model(recorded.name, recorded.fingerprint)
     if base.fingerprint != recorded.fingerprint:
         raise PipelineError(
             f"{recorded.name}: not the base model that {run.folder} was tuned on; expected fingerprint "

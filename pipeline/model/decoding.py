@@ -86,6 +86,9 @@ class Classifier:
         """Both readings of every tweet, in the order given.
 
         ``progress`` is the caption of a bar on stderr; None shows none. The model is left in the mode it was in.
+
+        Raises:
+            MemoryError: the GPU is too small.
         """
         prompts = self.encoder.prompts(texts)
         results: list[Decoded | None] = [None] * len(texts)
@@ -107,6 +110,8 @@ class Classifier:
                             prompts[i].shortened,
                         )
                     bar.update(len(batch))
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(f"{len(texts)} tweets could not be decoded on {self.model.device}") from error
         finally:
             set_mode(self.model, training=was_training)
         return [result for result in results if result is not None]

@@ -1,5 +1,7 @@
 """From a prompt to token ids: the one function that training, scoring, generation and the demo share."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,11 +50,13 @@ class Encoder:
         self.prefix: list[int] = tokenizer(prompt.before)["input_ids"]
         if self.prefix and self.prefix[-1] == tokenizer.eos_token_id:
             self.prefix.pop()  # some tokenizers close every text
+        added = tokenizer.get_added_vocab()
+        self._control = set(tokenizer.all_special_ids) | set(added.values())
+        self._added = re.compile("|".join(map(re.escape, sorted(added, key=len, reverse=True)))) if added else None
         self._after: list[int] = self._plain(prompt.after)
         self.completions = {label: [*self._plain(label), tokenizer.eos_token_id] for label in task.labels}
         self.longest_completion = max(map(len, self.completions.values()))
         self._room = max_length - len(self.prefix) - len(self._after) - self.longest_completion
-        self._control = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
         if self._room < 8:
             raise PipelineError(
                 f"max_length: the instruction and the labels alone need {max_length - self._room} tokens; "
@@ -64,7 +68,7 @@ class Encoder:
         cleaned = clean(text)
         # A token seldom stands for more than a dozen characters: a megabyte need not be tokenised to be cut.
         head = cleaned[: self._room * 16]
-        ids = [i for i in self._plain(head) if i not in self._control]
+        ids = self._plain(head)
         shortened = len(ids) > self._room or len(head) < len(cleaned)
         return EncodedPrompt([*self.prefix, *ids[: self._room], *self._after], shortened)
 
@@ -73,6 +77,15 @@ class Encoder:
         return [self.prompt(text) for text in texts]
 
     def _plain(self, text: str) -> list[int]:
-        """Ids of a text in which nothing is a control token."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return ids
+        """Ids of a text in which nothing is a control token.
+
+        What looks like one is encoded in two pieces, its first character and the rest: tokenizers can be told to split
+        their special tokens but not the other added ones.
+        """
+        cuts = (
+            [0, *(match.start() + 1 for match in self._added.finditer(text)), len(text)] if self._added else [0, None]
+        )
+        ids = []
+        for start, end in itertools.pairwise(cuts):
+            ids += self.tokenizer(text[start:end], add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [i for i in ids if i not in self._control]

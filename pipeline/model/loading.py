@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -74,7 +75,7 @@ def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.location, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # the tokenizers library raises plain Exception for a file it cannot read
         raise PipelineError(f"{base.name}: expected a tokenizer; {_first_line(error)}") from error
     probe = "Bitcoin is up 3%, isn't it?"
     ids = tokenizer(probe, add_special_tokens=False)["input_ids"]
@@ -92,7 +93,8 @@ def load_base(base: BaseModel, placement: Placement) -> Any:
     """The base model in evaluation mode, from safetensors only, never with code of the checkpoint's own.
 
     Raises:
-        PipelineError: the weights cannot be read, or do not fit.
+        PipelineError: the weights cannot be read, or some are missing.
+        MemoryError: they do not fit on the GPU.
     """
     arguments: dict[str, Any] = {"dtype": placement.dtype}
     if placement.device == "cpu":
@@ -108,15 +110,20 @@ def load_base(base: BaseModel, placement: Placement) -> Any:
         arguments["device_map"] = {"": 0 if placement.device == "cuda" else "cpu"}
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                base.location, use_safetensors=True, trust_remote_code=False, **arguments
+            model, found = AutoModelForCausalLM.from_pretrained(
+                base.location, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **arguments
             )
     except torch.OutOfMemoryError as error:
-        raise PipelineError(
-            f"{base.name}: does not fit on the {placement.device} in {placement.precision}; try --precision int8 or nf4"
-        ) from error
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise MemoryError(f"{base.name} does not fit on the {placement.device} in {placement.precision}") from error
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise PipelineError(f"{base.name}: cannot be loaded; {_first_line(error)}") from error
+    absent = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
+    if absent:
+        # transformers would fill them with random numbers and go on.
+        raise PipelineError(
+            f"{base.name}: expected weights for every layer; {len(absent)} are missing or of another shape, "
+            f"{absent[0]} among them; the checkpoint is damaged or its config.json is another model's"
+        )
     for module in model.modules():
         if type(module).__name__ == "Linear4bit":
             # The AVX512 path repacks the weights in the first evaluation; after that gradients vanish.

@@ -1,5 +1,6 @@
 """What a training tells while it runs: a bar for people, JSON Lines for scripts, TensorBoard for curves."""
 
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +11,7 @@ from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
 from pipeline.artifacts import dump_jsonl
+from pipeline.errors import PipelineError
 
 
 class TrainingProgress(TrainerCallback):
@@ -58,7 +60,17 @@ class TrainingLog(TrainerCallback):
         self._file.close()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        """One line: the step, the epoch and what was measured."""
+        """One line: the step, the epoch and what was measured.
+
+        Raises:
+            PipelineError: a number is not finite; nothing good comes after that.
+        """
+        broken = [name for name, value in (logs or {}).items() if isinstance(value, float) and not math.isfinite(value)]
+        if broken:
+            raise PipelineError(
+                f"step {state.global_step}: {', '.join(broken)} is not a finite number, the training has diverged; "
+                "lower --learning_rate, or raise --warmup"
+            )
         self._file.write(dump_jsonl([{"step": state.global_step, **(logs or {})}]))
 
 

@@ -1,6 +1,7 @@
 """Tuning a LoRA adapter with the Hugging Face Trainer, by composition: nothing of it is subclassed or patched."""
 
 import gc
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from pipeline.model.loading import Placement, load_base, load_tuned, quiet
 from pipeline.model.prefix import SharedPrefix
 from pipeline.model.progress import TrainingLog, TrainingProgress, tensorboard
 
+logger = logging.getLogger(__name__)
+
 # (true labels, predicted labels with None for unparsed) -> metrics of the validation split, by name.
 Score = Callable[[Sequence[str], Sequence[str | None]], dict[str, float]]
 
@@ -33,7 +36,7 @@ IGNORED = -100  # the label that PyTorch's cross-entropy skips
 class TrainingSettings:
     """Numbers of one training. Batch sizes are in tweets, ``warmup`` is a share of the steps, 0 to 1.
 
-    ``max_steps`` wins over ``epochs`` when it is given; ``evaluations`` is how often in a run the validation split
+    ``max_steps`` is a limit on what ``epochs`` asks for; ``evaluations`` is how often in a run the validation split
     is decoded, evenly spread, the last time at the end.
     """
 
@@ -87,7 +90,11 @@ def tune(
         MemoryError: the GPU is too small; the message says what to lower.
     """
     set_seed(settings.seed)
-    model = add_lora(load_base(base, placement), lora)
+    model = load_base(base, placement)
+    context = getattr(model.config, "max_position_embeddings", encoder.max_length)
+    if context < encoder.max_length:
+        raise PipelineError(f"--max_length {encoder.max_length}: {base.name} reads at most {context} tokens; lower it")
+    model = add_lora(model, lora)
     try:
         result, expected = _train(Classifier(model, encoder), train, val, settings, score, folder)
     except torch.OutOfMemoryError as error:
@@ -124,7 +131,12 @@ def _train(
                 model.save_pretrained(folder / "adapter")
         return scores
 
-    steps = settings.max_steps or math.ceil(settings.epochs * math.ceil(len(train) / settings.batch_size))
+    steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
+    if settings.max_steps is not None and settings.max_steps < steps:
+        steps = settings.max_steps
+    logger.info(
+        "%d steps of %d tweets, %.1f epochs", steps, settings.batch_size, steps * settings.batch_size / len(train)
+    )
     with TrainingLog(folder / "training.jsonl") as log:
         trainer = Trainer(
             model=SharedPrefix(model, encoder.prefix),
@@ -202,7 +214,7 @@ class Collator:
 
 def _arguments(settings: TrainingSettings, device: str, steps: int, folder: Path) -> TrainingArguments:
     every = max(1, math.ceil(steps / settings.evaluations))
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.micro_batch_size,
         per_device_eval_batch_size=settings.micro_batch_size,
@@ -228,6 +240,9 @@ def _arguments(settings: TrainingSettings, device: str, steps: int, folder: Path
         remove_unused_columns=False,
         seed=settings.seed,
     )
+    # One process, one GPU: else the Trainer would wrap the model in DataParallel, which splits every tensor by rows.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _check_reload(again: Classifier, adapter: Path, val: Sequence[Row], expected: Sequence[Decoded]) -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.model import base
-from pipeline.model.base import EMBEDDED, check_base_model, resolve_base_model
+from pipeline.model.base import EMBEDDED, BaseModel, check_base_model, resolve_base_model
+from pipeline.model.loading import load_base, load_tokenizer, place
 
 
 @pytest.fixture
@@ -100,8 +103,6 @@ def test_what_is_no_base_model_is_told_at_once(tmp_path: Path, name: str, messag
 
 
 def test_a_folder_is_known_by_its_content(tiny_llama: Path, tmp_path: Path) -> None:
-    import shutil
-
     a = resolve_base_model(str(tiny_llama))
     copy = tmp_path / "copy"
     shutil.copytree(tiny_llama, copy)
@@ -118,3 +119,33 @@ def test_a_converted_model_is_not_fetched_again(own_cache: Path, monkeypatch: py
     (folder / "source.json").write_text(f'{{"gguf_sha256": "{EMBEDDED["smollm2-135m"].gguf_sha256}"}}')
     monkeypatch.setattr(base, "_download", lambda *_: pytest.fail("it went to the network"))
     assert resolve_base_model("smollm2-135m").location == str(folder)
+
+
+def test_a_checkpoint_without_all_its_weights_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_llama, copy)
+    weights = load_file(copy / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(PipelineError, match=r"1 are missing .*layers\.1\.mlp\.up_proj\.weight among them"):
+        load_base(resolve_base_model(str(copy)), place("fp32", "cpu"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_pointer_in_place_of_a_file_is_one_line(tiny_llama: Path, tmp_path: Path, name: str) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_llama, copy)
+    (copy / name).write_text("version https://git-lfs.github.com/spec/v1\n")
+    base_model = BaseModel("copy", str(copy), "")
+    with pytest.raises(PipelineError, match=r"^copy: (cannot be loaded|expected a tokenizer); "):
+        load_tokenizer(base_model) if name == "tokenizer.json" else load_base(base_model, place("fp32", "cpu"))
+
+
+def test_the_version_that_wrote_a_folder_does_not_matter(tiny_llama: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_llama, copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "transformers_version": "9.9"}))
+    assert resolve_base_model(str(copy)).fingerprint == resolve_base_model(str(tiny_llama)).fingerprint

@@ -75,3 +75,12 @@ def test_no_completion_is_the_beginning_of_another(encoder: Encoder) -> None:
 def test_a_limit_without_room_for_a_tweet_is_refused(encoder: Encoder) -> None:
     with pytest.raises(PipelineError, match=r"max_length: .* expected at least \d+, got 20"):
         Encoder(encoder.tokenizer, Task(), 20)
+
+
+def test_added_tokens_that_are_not_special_stay_text_too(tiny_llama: Path) -> None:
+    tokenizer = load_tokenizer(resolve_base_model(str(tiny_llama)))
+    tokenizer.add_tokens(["<think>", "    "])
+    encoder = Encoder(tokenizer, Task(), 256)
+    ids = tweet_ids(encoder, "a <think>b    c")
+    assert not set(ids) & set(tokenizer.get_added_vocab().values())
+    assert tokenizer.decode(ids) == "a <think>b    c"

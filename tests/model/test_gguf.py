@@ -1,6 +1,7 @@
 """A GGUF file, written here from the tiny model, becomes the same model again."""
 
 import json
+import os
 from pathlib import Path
 
 import gguf
@@ -84,7 +85,9 @@ def test_a_gguf_file_becomes_the_same_model_once(
     gguf_file: Path, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENTIMENT_TUNER_CACHE", str(tmp_path / "cache"))
+    umask = os.umask(0o022)
     base = resolve_base_model(str(gguf_file))
+    os.umask(umask)
     ids = torch.tensor([[1, 5, 7, 200, 31, 8]])
     with torch.inference_mode():
         converted = load_base(base, place("fp32", "cpu"))(ids).logits

@@ -1,5 +1,6 @@
 """Tuning a tiny LLaMA for real: Trainer, PEFT, bitsandbytes, saving, loading again."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from pipeline.task import Task
 
 LORA = LoraSettings(8, 16, 0.0, ("all-linear",))
 SETTINGS = TrainingSettings(
-    batch_size=8, micro_batch_size=4, epochs=1, max_steps=8, learning_rate=5e-3, warmup=0.1, evaluations=2, seed=1
+    batch_size=8, micro_batch_size=4, epochs=9, max_steps=8, learning_rate=5e-3, warmup=0.1, evaluations=2, seed=1
 )
 
 
@@ -123,7 +124,7 @@ def test_a_tiny_model_learns_easy_tweets(tiny_llama: Path, tmp_path: Path) -> No
     longer = TrainingSettings(
         batch_size=12,
         micro_batch_size=12,
-        epochs=1,
+        epochs=99,
         max_steps=150,
         learning_rate=1e-2,
         warmup=0.1,
@@ -186,3 +187,22 @@ def test_too_little_memory_says_what_to_lower(
     monkeypatch.setattr(SharedPrefix, "forward", full)
     with pytest.raises(MemoryError, match="4 tweets of up to 128 tokens do not fit; lower --micro_batch_size"):
         tuned(tiny_llama, tmp_path / "run", "fp32")
+
+
+def test_a_training_that_diverges_is_told(tiny_llama: Path, tmp_path: Path) -> None:
+    wild = dataclasses.replace(SETTINGS, learning_rate=1e30, warmup=0.0)
+    with pytest.raises(PipelineError, match=r"step \d+: .* not a finite number, the training has diverged; lower"):
+        tuned(tiny_llama, tmp_path / "run", "fp32", wild)
+
+
+def test_epochs_count_up_to_the_limit_of_steps(tiny_llama: Path, tmp_path: Path) -> None:
+    one_epoch = dataclasses.replace(SETTINGS, epochs=1, max_steps=None)
+    assert tuned(tiny_llama, tmp_path / "a", "fp32", one_epoch).steps == 48 // 8
+    assert tuned(tiny_llama, tmp_path / "b", "fp32", dataclasses.replace(one_epoch, max_steps=2)).steps == 2
+
+
+def test_a_limit_beyond_what_the_model_reads_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
+    base = resolve_base_model(str(tiny_llama))
+    encoder = Encoder(load_tokenizer(base), Task(), 1000)
+    with pytest.raises(PipelineError, match=r"--max_length 1000: .* reads at most 512 tokens"):
+        tune(base, place("fp32", "cpu"), encoder, [], [], lora=LORA, settings=SETTINGS, score=accuracy, folder=tmp_path)
