@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, first_line
 from pipeline.task import Task
 
 SCHEMA_VERSION = 1
@@ -169,7 +169,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise PipelineError(f"{path}: expected a JSON file in UTF-8; {_first_line(error)}") from error
+        raise PipelineError(f"{path}: expected a JSON file in UTF-8; {first_line(error)}") from error
 
 
 def read_jsonl(path: Path) -> list[Any]:
@@ -185,9 +185,9 @@ def read_jsonl(path: Path) -> list[Any]:
                 try:
                     values.append(json.loads(line))
                 except (ValueError, RecursionError) as error:
-                    raise PipelineError(f"{path}, line {number}: expected JSON; {_first_line(error)}") from error
+                    raise PipelineError(f"{path}, line {number}: expected JSON; {first_line(error)}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path}: expected JSON Lines in UTF-8; {_first_line(error)}") from error
+        raise PipelineError(f"{path}: expected JSON Lines in UTF-8; {first_line(error)}") from error
     return values
 
 
@@ -325,7 +325,3 @@ def _git_state() -> dict[str, object] | None:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "."))}
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

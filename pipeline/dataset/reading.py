@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import sha256_of
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, first_line
 
 if TYPE_CHECKING:
     import pyarrow
@@ -225,7 +225,7 @@ def _read_parquet(path: Path) -> Table:
     try:
         table = pyarrow.parquet.ParquetFile(path).read()
     except (OSError, pyarrow.ArrowException) as error:
-        raise PipelineError(f"{path}: expected a Parquet file; {_first_line(error)}") from error
+        raise PipelineError(f"{path}: expected a Parquet file; {first_line(error)}") from error
     return _from_arrow(path, table)
 
 
@@ -241,9 +241,7 @@ def _read_folder(path: Path) -> Table:
     try:
         dataset = datasets.load_from_disk(str(path))
     except Exception as error:  # the library raises many kinds for a damaged folder; all of them mean the same here
-        raise PipelineError(
-            f"{path}: expected a folder made with Dataset.save_to_disk; {_first_line(error)}"
-        ) from error
+        raise PipelineError(f"{path}: expected a folder made with Dataset.save_to_disk; {first_line(error)}") from error
     if isinstance(dataset, datasets.DatasetDict):
         splits = ", ".join(dataset)
         raise PipelineError(
@@ -255,7 +253,3 @@ def _read_folder(path: Path) -> Table:
         if isinstance(feature, datasets.ClassLabel):
             values[name] = [None if v is None else feature.int2str(v) for v in values[name]]
     return Table(path, values, table.numbers)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

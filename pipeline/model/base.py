@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifacts import dump_json, new_folder, read_json, sha256_of, write_text
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ def _convert_gguf(gguf: Path, digest: str, folder: Path) -> None:
         )
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
-        raise PipelineError(f"{gguf}: expected a GGUF file that transformers can read; {_first_line(error)}") from error
+        raise PipelineError(f"{gguf}: expected a GGUF file that transformers can read; {first_line(error)}") from error
     if _is_converted(folder, digest):  # another process was faster
         return
     if folder.exists():
@@ -232,7 +232,7 @@ def _from_hub(name: str, commit: str | None) -> Path:
         return Path(snapshot_download(name, revision=commit, allow_patterns=[f"*{suffix}" for suffix in _DECISIVE]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise PipelineError(
-            f"--base_model {name}: not found on the hub or the hub cannot be reached: {_first_line(error)}; "
+            f"--base_model {name}: not found on the hub or the hub cannot be reached: {first_line(error)}; "
             f"give a local folder, or {', '.join(EMBEDDED)}"
         ) from error
 
@@ -240,7 +240,3 @@ def _from_hub(name: str, commit: str | None) -> Path:
 def _listing(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())[:6]
     return ", ".join(names) or "an empty folder"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

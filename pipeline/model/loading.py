@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, first_line
 from pipeline.model.base import BaseModel
 
 
@@ -76,7 +76,7 @@ def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.location, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises plain Exception for a file it cannot read
-        raise PipelineError(f"{base.name}: expected a tokenizer; {_first_line(error)}") from error
+        raise PipelineError(f"{base.name}: expected a tokenizer; {first_line(error)}") from error
     probe = "Bitcoin is up 3%, isn't it?"
     ids = tokenizer(probe, add_special_tokens=False)["input_ids"]
     if tokenizer.decode(ids).strip() != probe:
@@ -116,7 +116,7 @@ def load_base(base: BaseModel, placement: Placement) -> Any:
     except torch.OutOfMemoryError as error:
         raise MemoryError(f"{base.name} does not fit on the {placement.device} in {placement.precision}") from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise PipelineError(f"{base.name}: cannot be loaded; {_first_line(error)}") from error
+        raise PipelineError(f"{base.name}: cannot be loaded; {first_line(error)}") from error
     absent = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
     if absent:
         # transformers would fill them with random numbers and go on.
@@ -169,7 +169,3 @@ def quiet() -> Iterator[None]:
     finally:
         transformers_logging.set_verbosity(level)
         transformers_logging.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
