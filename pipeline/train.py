@@ -176,7 +176,7 @@ def _validation_score(task: Task) -> Callable[[Sequence[str], Sequence[str | Non
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command."""
+    """Runs the command line; exits with its code."""
     cli.run(
         TrainConfig,
         train,

@@ -3,7 +3,6 @@
 GGUF is converted once: reading it takes 15 to 30 s each time, the converted safetensors well under one.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -199,11 +198,8 @@ def _convert_gguf(gguf: Path, digest: str, folder: Path) -> None:
             model.save_pretrained(staging)
             tokenizer.save_pretrained(staging)
             write_text(staging / "source.json", dump_json({"gguf": gguf.name, "gguf_sha256": digest}))
-    except (FileExistsError, PipelineError):
-        if not _is_converted(folder, digest):
-            raise
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:
+    except (OSError, PipelineError):
+        if not _is_converted(folder, digest):  # else another process was faster after all
             raise
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import set_mode
-from pipeline.model.prefix import behind_prefix
+from pipeline.model.prefix import behind_prefix, pad_left
 
 # Tokens of prompts in one forward pass, padding included, and a bound on its rows.
 BATCH_TOKENS = 2048
@@ -165,16 +165,12 @@ class _Step:
     """
 
     def __init__(self, model: Any, cache: Any, prefix_length: int, rows: list[list[int]], pad: int) -> None:
-        tails = [row[prefix_length:] for row in rows]
-        width = max(map(len, tails))
-        device = model.device
+        ids, mask = pad_left([row[prefix_length:] for row in rows], pad)
         self.model = model
         self.cache = cache
         self.cache.batch_repeat_interleave(len(rows))
-        self.ids = torch.tensor([[pad] * (width - len(t)) + t for t in tails], device=device)
-        padding = torch.tensor([width - len(t) for t in tails], device=device).unsqueeze(1)
-        own = (torch.arange(width, device=device).unsqueeze(0) >= padding).long()
-        self.mask, self.positions = behind_prefix(own, prefix_length)
+        self.ids = ids.to(model.device)
+        self.mask, self.positions = behind_prefix(mask.to(model.device), prefix_length)
 
     def prompt(self) -> torch.Tensor:
         """Logits ``(B, vocabulary)`` of the first token after the prompt."""

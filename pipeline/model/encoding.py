@@ -52,7 +52,8 @@ class Encoder:
             self.prefix.pop()  # some tokenizers close every text
         added = tokenizer.get_added_vocab()
         self._control = set(tokenizer.all_special_ids) | set(added.values())
-        self._added = re.compile("|".join(map(re.escape, sorted(added, key=len, reverse=True)))) if added else None
+        longest_first = sorted(added, key=len, reverse=True)
+        self._added = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")  # the latter matches nothing
         self._after: list[int] = self._plain(prompt.after)
         self.completions = {label: [*self._plain(label), tokenizer.eos_token_id] for label in task.labels}
         self.longest_completion = max(map(len, self.completions.values()))
@@ -82,9 +83,7 @@ class Encoder:
         What looks like one is encoded in two pieces, its first character and the rest: tokenizers can be told to split
         their special tokens but not the other added ones.
         """
-        cuts = (
-            [0, *(match.start() + 1 for match in self._added.finditer(text)), len(text)] if self._added else [0, None]
-        )
+        cuts = [0, *(match.start() + 1 for match in self._added.finditer(text)), len(text)]
         ids = []
         for start, end in itertools.pairwise(cuts):
             ids += self.tokenizer(text[start:end], add_special_tokens=False, split_special_tokens=True)["input_ids"]

@@ -1,9 +1,21 @@
 """The scaffold in front of every tweet is the same: its keys and values are computed once a batch, not once a tweet."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
+
+
+def pad_left(rows: Sequence[list[int]], pad: int, *, multiple: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of token ids as one tensor ``(B, L)``, padded on the left, and its mask ``(B, L)``, 0 where it is padding.
+
+    ``L`` is the longest row's length, rounded up to a ``multiple``.
+    """
+    width = -(-max(map(len, rows)) // multiple) * multiple
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask
 
 
 def behind_prefix(mask: torch.Tensor, prefix_length: int) -> tuple[torch.Tensor, torch.Tensor]:

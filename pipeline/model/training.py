@@ -20,7 +20,7 @@ from pipeline.model.base import BaseModel
 from pipeline.model.decoding import Classifier, Decoded, last_positions
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import Placement, load_base, load_tuned, quiet
-from pipeline.model.prefix import SharedPrefix
+from pipeline.model.prefix import SharedPrefix, pad_left
 from pipeline.model.progress import TrainingLog, TrainingProgress, tensorboard
 
 logger = logging.getLogger(__name__)
@@ -137,12 +137,13 @@ def _train(
     logger.info(
         "%d steps of %d tweets, %.1f epochs", steps, settings.batch_size, steps * settings.batch_size / len(train)
     )
+    examples, shortened = encode_examples(encoder, train)
     with TrainingLog(folder / "training.jsonl") as log:
         trainer = Trainer(
             model=SharedPrefix(model, encoder.prefix),
             args=_arguments(settings, model.device.type, steps, folder),
-            train_dataset=[encode_example(encoder, row) for row in train],
-            eval_dataset=[encode_example(encoder, row) for row in val],
+            train_dataset=examples,
+            eval_dataset=encode_examples(encoder, val)[0],
             data_collator=Collator(encoder),
             compute_metrics=validate,
             # Only decoded labels are scored; the logits behind the loss need not be kept.
@@ -162,7 +163,7 @@ def _train(
         seconds=round(seconds, 1),
         tweets_per_second=round(steps * settings.batch_size / seconds, 2),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        shortened=sum(encoder.prompt(row.input).shortened for row in train),
+        shortened=shortened,
     )
     return result, best.answers
 
@@ -176,11 +177,18 @@ class _Best:
     answers: list[Decoded] = field(default_factory=list)
 
 
-def encode_example(encoder: Encoder, row: Row) -> dict[str, list[int]]:
-    """Token ids of prompt and completion behind the shared prefix, and labels for the completion alone."""
-    completion = encoder.completions[row.output]
-    ids = [*encoder.prompt(row.input).ids[len(encoder.prefix) :], *completion]
-    return {"input_ids": ids, "labels": [IGNORED] * (len(ids) - len(completion)) + completion}
+def encode_examples(encoder: Encoder, rows: Sequence[Row]) -> tuple[list[dict[str, list[int]]], int]:
+    """Examples for the collator, and the number of tweets that lost their end to fit.
+
+    ``input_ids`` are prompt and completion behind the shared prefix; ``labels`` are the completion alone.
+    """
+    prompts = encoder.prompts([row.input for row in rows])
+    completions = [encoder.completions[row.output] for row in rows]
+    examples = [
+        {"input_ids": prompt.ids[len(encoder.prefix) :] + completion, "labels": completion}
+        for prompt, completion in zip(prompts, completions, strict=True)
+    ]
+    return examples, sum(prompt.shortened for prompt in prompts)
 
 
 class Collator:
@@ -197,18 +205,13 @@ class Collator:
 
     def __call__(self, examples: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
         """One batch: ``input_ids`` and ``attention_mask`` ``(B, L)``, ``labels`` and the positions they stand at."""
-        width = -(-max(len(example["input_ids"]) for example in examples) // 8) * 8
-        ids, mask, labels = [], [], []
-        for example in examples:
-            missing = width - len(example["input_ids"])
-            ids.append([self._pad] * missing + example["input_ids"])
-            mask.append([0] * missing + [1] * len(example["input_ids"]))
-            labels.append(([IGNORED] * missing + example["labels"])[-self._keep :])
+        ids, mask = pad_left([example["input_ids"] for example in examples], self._pad, multiple=8)
+        labels = [[IGNORED] * (self._keep - len(example["labels"])) + example["labels"] for example in examples]
         return {
-            "input_ids": torch.tensor(ids),
-            "attention_mask": torch.tensor(mask),
+            "input_ids": ids,
+            "attention_mask": mask,
             "labels": torch.tensor(labels),
-            "logits_to_keep": last_positions(width, self._keep),
+            "logits_to_keep": last_positions(ids.shape[1], self._keep),
         }
 
 

@@ -19,7 +19,7 @@ from pipeline.model.decoding import Classifier
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import load_base, load_tokenizer, load_tuned, place
 from pipeline.model.prefix import SharedPrefix
-from pipeline.model.training import IGNORED, Collator, TrainingResult, TrainingSettings, encode_example, tune
+from pipeline.model.training import IGNORED, Collator, TrainingResult, TrainingSettings, encode_examples, tune
 from pipeline.task import Task
 
 LORA = LoraSettings(8, 16, 0.0, ("all-linear",))
@@ -56,8 +56,7 @@ def encoder(tiny_llama: Path) -> Encoder:
 
 def test_a_batch_can_be_checked_by_eye(encoder: Encoder) -> None:
     rows = make_rows(3)
-    examples = [encode_example(encoder, row) for row in rows]
-    batch = Collator(encoder)(examples)
+    batch = Collator(encoder)(encode_examples(encoder, rows)[0])
     n, width = batch["input_ids"].shape
     keep = encoder.longest_completion + 1
     assert (n, width % 8) == (3, 0)
@@ -90,7 +89,7 @@ def test_loss_and_gradients_are_those_of_the_plain_computation(tiny_llama: Path,
     rows = make_rows(7)
     plain = plain_loss(model, encoder, rows)
     expected = torch.autograd.grad(plain, list(weights.values()))
-    batch = Collator(encoder)([encode_example(encoder, row) for row in rows])
+    batch = Collator(encoder)(encode_examples(encoder, rows)[0])
     loss = SharedPrefix(model, encoder.prefix)(**batch)["loss"]
     assert float(loss) == pytest.approx(float(plain), rel=1e-5)
     for name, ours, theirs in zip(weights, torch.autograd.grad(loss, list(weights.values())), expected, strict=True):
