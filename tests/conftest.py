@@ -3,11 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pipeline.artifacts import Row, new_folder, write_manifest, write_text
 from pipeline.task import ALPACA_TEMPLATE, SENTIMENT_INSTRUCTION, Task
+
+if TYPE_CHECKING:
+    from pipeline.model.training import TrainingResult
 
 WORDS = {
     "Positive": ("love it", "great day", "so happy", "what a win", "moon soon"),
@@ -81,3 +85,41 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder of easy tweets."""
     rows = {"train": make_rows(48), "val": make_rows(12, start=100), "test": make_rows(15, start=200)}
     return write_prepared(tmp_path_factory.mktemp("prepared") / "easy", rows)
+
+
+@pytest.fixture(scope="session")
+def learnt(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> "tuple[Path, TrainingResult]":
+    """Folder with an fp32 adapter of the tiny model that classifies easy tweets, and how its training went."""
+    from pipeline.model.adapter import LoraSettings
+    from pipeline.model.base import resolve_base_model
+    from pipeline.model.encoding import Encoder
+    from pipeline.model.loading import load_tokenizer, place
+    from pipeline.model.training import TrainingSettings, tune
+
+    def score(y_true: Sequence[str], y_pred: Sequence[str | None]) -> dict[str, float]:
+        return {"macro_f1": sum(a == b for a, b in zip(y_true, y_pred, strict=True)) / len(y_true)}
+
+    base = resolve_base_model(str(tiny_llama))
+    folder = tmp_path_factory.mktemp("learnt")
+    settings = TrainingSettings(
+        batch_size=12,
+        micro_batch_size=12,
+        epochs=99,
+        max_steps=150,
+        learning_rate=1e-2,
+        warmup=0.1,
+        evaluations=2,
+        seed=1,
+    )
+    result = tune(
+        base,
+        place("fp32", "cpu"),
+        Encoder(load_tokenizer(base), Task(), 128),
+        make_rows(48),
+        make_rows(12, start=100),
+        lora=LoraSettings(8, 16, 0.0, ("all-linear",)),
+        settings=settings,
+        score=score,
+        folder=folder,
+    )
+    return folder, result

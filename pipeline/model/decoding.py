@@ -2,7 +2,8 @@
 
 One pass over a prompt serves two readings. ``generate`` lets the model write greedily and reads what it wrote;
 ``loglikelihood`` asks how probable it finds each label as a whole, terminator included. The scaffold in front of
-the tweet is the same for every prompt: its keys and values are computed once.
+the tweet is the same for every prompt: its keys and values are computed once. Behind the prompts one more pass scores
+all labels, as a tree; a model that writes one of them has then been read completely.
 """
 
 import copy
@@ -17,11 +18,13 @@ from tqdm import tqdm
 
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import set_mode
-from pipeline.model.prefix import behind_prefix, pad_left
+from pipeline.model.prefix import NO_LOGITS, behind_prefix, last_positions, pad_left
+from pipeline.model.trie import LabelTrie
 
-# Tokens of prompts in one forward pass, padding included, and a bound on its rows.
+# Bounds on one batch: tokens of prompts, padding included; rows; positions whose logits are kept.
 BATCH_TOKENS = 2048
 BATCH_ROWS = 64
+BATCH_LOGITS = 512
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class Decoded:
     def loglikelihood(self) -> str:
         """The most probable label; the first in label order where two are equal."""
         return self.labels[max(range(len(self.labels)), key=self.log_likelihoods.__getitem__)]
+
+    def log_likelihood(self, label: str) -> float:
+        """Natural log of the probability of one label."""
+        return self.log_likelihoods[self.labels.index(label)]
 
     @property
     def label_mass(self) -> float:
@@ -73,6 +80,7 @@ class Classifier:
         self.model = model
         self.encoder = encoder
         self.labels = encoder.task.labels
+        self._trie = LabelTrie([encoder.completions[label] for label in self.labels])
         ends = model.generation_config.eos_token_id
         self._ends = {encoder.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
 
@@ -85,7 +93,8 @@ class Classifier:
     def decode(self, texts: Sequence[str], *, progress: str | None = None) -> list[Decoded]:
         """Both readings of every tweet, in the order given.
 
-        ``progress`` is the caption of a bar on stderr; None shows none. The model is left in the mode it was in.
+        ``progress`` is the caption of a bar on stderr; None shows none, and a bar below another one does not stay.
+        The model is left in the mode it was in.
 
         Raises:
             MemoryError: the GPU is too small.
@@ -94,11 +103,11 @@ class Classifier:
         results: list[Decoded | None] = [None] * len(texts)
         was_training = self.model.training
         set_mode(self.model, training=False)
-        bar = tqdm(total=len(texts), desc=progress, unit="tweet", disable=None if progress else True)
+        bar = tqdm(total=len(texts), desc=progress, unit="tweet", leave=None, disable=None if progress else True)
         try:
             with torch.inference_mode(), bar:
                 prefix = self._prefix_cache()
-                for batch in _batches([len(prompt.ids) for prompt in prompts]):
+                for batch in _batches([len(prompt.ids) for prompt in prompts], most_rows=self._most_rows):
                     rows = [prompts[i].ids for i in batch]
                     for i, (written, scores) in zip(batch, self._decode_batch(rows, prefix), strict=True):
                         completion = self.encoder.tokenizer.decode(written)
@@ -116,31 +125,37 @@ class Classifier:
             set_mode(self.model, training=was_training)
         return [result for result in results if result is not None]
 
+    @property
+    def _most_rows(self) -> int:
+        return max(1, min(BATCH_ROWS, BATCH_LOGITS // len(self._trie)))
+
     def _prefix_cache(self) -> Any:
         """Keys and values of the scaffold that every prompt begins with, for one row."""
         ids = torch.tensor([self.encoder.prefix], device=self.model.device)
-        return self.model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+        return self.model(input_ids=ids, use_cache=True, logits_to_keep=NO_LOGITS).past_key_values
 
     def _decode_batch(self, rows: list[list[int]], prefix: Any) -> list[tuple[list[int], list[float]]]:
         """Per row: the token ids written, without the terminator, and the log-likelihood of each label."""
         step = _Step(
             self.model, copy.deepcopy(prefix), len(self.encoder.prefix), rows, self.encoder.tokenizer.pad_token_id
         )
-        first = step.prompt()  # (rows, vocabulary)
-        log_probabilities = torch.log_softmax(first.float(), dim=-1)
-        scores = []
-        for label in self.labels:
-            ids = self.encoder.completions[label]
-            score = log_probabilities[:, ids[0]]
-            if len(ids) > 1:
-                forced = torch.tensor([ids[:-1]], device=first.device).expand(len(rows), -1)
-                following = torch.log_softmax(step.forced(forced).float(), dim=-1)  # (rows, tokens, vocabulary)
-                score = score + following.gather(2, _column(ids[1:], following)).sum(dim=(1, 2))
-            scores.append(score)
-        return list(zip(self._write(first, step), torch.stack(scores, dim=1).tolist(), strict=True))
+        first = step.prompt()
+        logits = torch.cat([first.unsqueeze(1), step.branches(self._trie)], dim=1)  # (rows, places, vocabulary)
+        log_probabilities = torch.log_softmax(logits.float(), dim=-1)
+        scores = [
+            torch.stack([log_probabilities[:, place, token] for place, token in path]).sum(dim=0)
+            for path in self._trie.paths
+        ]
+        written = [self._trie.follow(chosen, self._ends) for chosen in logits.argmax(dim=-1).tolist()]
+        elsewhere = [i for i, ids in enumerate(written) if ids is None]
+        if elsewhere:
+            step.select(elsewhere)
+            for i, ids in zip(elsewhere, self._write(first[elsewhere], step), strict=True):
+                written[i] = ids
+        return [(ids or [], row) for ids, row in zip(written, torch.stack(scores, dim=1).tolist(), strict=True)]
 
     def _write(self, first: torch.Tensor, step: "_Step") -> list[list[int]]:
-        """Greedy completion of every row, at most two tokens longer than the longest label."""
+        """Greedy completion of every row, token by token, at most two tokens longer than the longest label."""
         written: list[list[int]] = [[] for _ in range(len(first))]
         open_rows = set(range(len(first)))
         logits = first
@@ -174,31 +189,41 @@ class _Step:
 
     def prompt(self) -> torch.Tensor:
         """Logits ``(B, vocabulary)`` of the first token after the prompt."""
-        return self._forward(self.ids, self.positions, keep=1)[:, -1]
+        return self._forward(self.ids, self.mask, self.positions, keep=1)[:, -1]
 
-    def forced(self, ids: torch.Tensor) -> torch.Tensor:
-        """Logits ``(B, n, vocabulary)`` behind each of the ``(B, n)`` ids; the cache is left as it was."""
-        mask, positions = self.mask, self.positions
-        logits = self._append(ids)
-        self.cache.crop(-ids.shape[1])
-        self.mask, self.positions = mask, positions
+    def branches(self, trie: LabelTrie) -> torch.Tensor:
+        """Logits ``(B, N, vocabulary)`` behind each of the tree's beginnings; the cache is left as it was."""
+        rows, n = len(self.mask), len(trie) - 1
+        visible = torch.cat(
+            [
+                self.mask.bool().unsqueeze(1).expand(rows, n, -1),
+                trie.visible.to(self.mask.device).expand(rows, n, n),
+            ],
+            dim=2,
+        ).unsqueeze(1)
+        dtype = self.model.get_input_embeddings().weight.dtype
+        mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)  # what attention adds to its scores
+        mask.masked_fill_(~visible, torch.finfo(dtype).min)
+        positions = self.positions[:, -1:] + trie.depths.to(self.positions.device)
+        logits = self._forward(trie.tokens.to(mask.device).expand(rows, n), mask, positions, keep=n)
+        self.cache.crop(-n)
         return logits
+
+    def select(self, rows: list[int]) -> None:
+        """Goes on with some of the rows alone."""
+        self.cache.batch_select_indices(torch.tensor(rows, device=self.mask.device))
+        self.mask, self.positions = self.mask[rows], self.positions[rows]
 
     def next(self, ids: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, vocabulary)`` behind one more token ``(B, 1)``, which stays in the cache."""
-        return self._append(ids)[:, -1]
-
-    def _append(self, ids: torch.Tensor) -> torch.Tensor:
-        n = ids.shape[1]
         self.mask = torch.cat([self.mask, torch.ones_like(ids)], dim=1)
-        steps = torch.arange(1, n + 1, device=ids.device).unsqueeze(0)
-        self.positions = self.positions[:, -1:] + steps
-        return self._forward(ids, self.positions, keep=n)
+        self.positions = self.positions[:, -1:] + 1
+        return self._forward(ids, self.mask, self.positions, keep=1)[:, -1]
 
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, keep: int) -> torch.Tensor:
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int) -> torch.Tensor:
         logits: torch.Tensor = self.model(
             input_ids=ids,
-            attention_mask=self.mask,
+            attention_mask=mask,
             position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
@@ -207,24 +232,11 @@ class _Step:
         return logits
 
 
-def last_positions(length: int, keep: int) -> torch.Tensor:
-    """Indices of the last ``keep`` of ``length`` positions, for a model's ``logits_to_keep``.
-
-    A plain number would make a strided slice there, for which PyTorch copies the whole output layer once per row.
-    """
-    return torch.arange(length - keep, length)
-
-
-def _column(ids: list[int], like: torch.Tensor) -> torch.Tensor:
-    """Token ids as an index ``(rows, tokens, 1)`` into the last axis of ``like``."""
-    return torch.tensor(ids, device=like.device).view(1, -1, 1).expand(like.shape[0], -1, 1)
-
-
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+def _batches(lengths: Sequence[int], *, most_rows: int) -> Iterator[list[int]]:
     """Indices of prompts in batches of like length, the longest first, so that memory is tried at once."""
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) == BATCH_ROWS or (len(batch) + 1) * lengths[batch[0]] > BATCH_TOKENS):
+        if batch and (len(batch) == most_rows or (len(batch) + 1) * lengths[batch[0]] > BATCH_TOKENS):
             yield batch
             batch = []
         batch.append(i)

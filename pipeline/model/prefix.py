@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+# For a model's ``logits_to_keep``: no position at all, where only keys and values are wanted.
+NO_LOGITS = torch.tensor([], dtype=torch.long)
+
 
 def pad_left(rows: Sequence[list[int]], pad: int, *, multiple: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows of token ids as one tensor ``(B, L)``, padded on the left, and its mask ``(B, L)``, 0 where it is padding.
@@ -26,6 +29,14 @@ def behind_prefix(mask: torch.Tensor, prefix_length: int) -> tuple[torch.Tensor,
     """
     prefix = torch.ones(len(mask), prefix_length, dtype=mask.dtype, device=mask.device)
     return torch.cat([prefix, mask], dim=1), prefix_length + (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def last_positions(length: int, keep: int) -> torch.Tensor:
+    """Indices of the last ``keep`` of ``length`` positions, for a model's ``logits_to_keep``.
+
+    A plain number would make a strided slice there, for which PyTorch copies the whole output layer once per row.
+    """
+    return torch.arange(length - keep, length)
 
 
 class SharedPrefix(nn.Module):
@@ -51,7 +62,7 @@ class SharedPrefix(nn.Module):
     ) -> Any:
         """Loss and logits of rows ``(B, L)`` without their prefix; ``labels`` are ``(B, K)`` for the kept positions."""
         prefix = torch.tensor([self.prefix], device=input_ids.device)
-        cache = self.model(input_ids=prefix, use_cache=True, logits_to_keep=1).past_key_values
+        cache = self.model(input_ids=prefix, use_cache=True, logits_to_keep=NO_LOGITS).past_key_values
         cache.batch_repeat_interleave(len(input_ids))
         mask, positions = behind_prefix(attention_mask, len(self.prefix))
         output = self.model(

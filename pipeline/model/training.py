@@ -4,8 +4,8 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,15 @@ from pipeline.artifacts import Row, share
 from pipeline.errors import PipelineError
 from pipeline.model.adapter import LoraSettings, add_lora, check_adapter
 from pipeline.model.base import BaseModel
-from pipeline.model.decoding import Classifier, Decoded, last_positions
+from pipeline.model.decoding import Classifier, Decoded
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import Placement, load_base, load_tuned, quiet
-from pipeline.model.prefix import SharedPrefix, pad_left
+from pipeline.model.prefix import SharedPrefix, last_positions, pad_left
 from pipeline.model.progress import TrainingLog, TrainingProgress, tensorboard
+from pipeline.model.validation import Score, Validation
 
 logger = logging.getLogger(__name__)
 
-# (true labels, predicted labels with None for unparsed) -> metrics of the validation split, by name.
-Score = Callable[[Sequence[str], Sequence[str | None]], dict[str, float]]
-
-CHOSEN_BY = "macro_f1"
 IGNORED = -100  # the label that PyTorch's cross-entropy skips
 
 
@@ -120,17 +117,6 @@ def _train(
 ) -> tuple[TrainingResult, list[Decoded]]:
     """The training proper. Gives also what the model with the saved adapter answered to the validation split."""
     model, encoder = classifier.model, classifier.encoder
-    best = _Best()
-
-    def validate(_: Any) -> dict[str, float]:
-        answers = classifier.decode([row.input for row in val])
-        scores = score([row.output for row in val], [answer.generate for answer in answers])
-        if scores[CHOSEN_BY] > best.score:
-            best.score, best.step, best.answers = scores[CHOSEN_BY], trainer.state.global_step, answers
-            with quiet():
-                model.save_pretrained(folder / "adapter")
-        return scores
-
     steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
     if settings.max_steps is not None and settings.max_steps < steps:
         steps = settings.max_steps
@@ -138,19 +124,22 @@ def _train(
         "%d steps of %d tweets, %.1f epochs", steps, settings.batch_size, steps * settings.batch_size / len(train)
     )
     examples, shortened = encode_examples(encoder, train)
+    validation = Validation(classifier, val, score, math.ceil(steps / settings.evaluations), folder / "adapter")
     with TrainingLog(folder / "training.jsonl") as log:
         trainer = Trainer(
             model=SharedPrefix(model, encoder.prefix),
             args=_arguments(settings, model.device.type, steps, folder),
             train_dataset=examples,
-            eval_dataset=encode_examples(encoder, val)[0],
             data_collator=Collator(encoder),
-            compute_metrics=validate,
-            # Only decoded labels are scored; the logits behind the loss need not be kept.
-            preprocess_logits_for_metrics=lambda logits, _: logits[:, 0, 0],
-            callbacks=[TrainingProgress(settings.batch_size), log, tensorboard(folder / "tensorboard")],
+            callbacks=[
+                TrainingProgress(settings.batch_size),
+                validation,
+                log,
+                tensorboard(folder / "tensorboard"),
+            ],
         )
         trainer.remove_callback(PrinterCallback)
+        validation.log = trainer.log
         started = time.monotonic()
         with quiet():
             trainer.train()
@@ -158,23 +147,14 @@ def _train(
     share(folder / "adapter")
     result = TrainingResult(
         steps=steps,
-        best_step=best.step,
-        best_score=best.score,
+        best_step=validation.best_step,
+        best_score=validation.best_score,
         seconds=round(seconds, 1),
         tweets_per_second=round(steps * settings.batch_size / seconds, 2),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         shortened=shortened,
     )
-    return result, best.answers
-
-
-@dataclass
-class _Best:
-    """The best validation so far."""
-
-    score: float = -1.0
-    step: int = 0
-    answers: list[Decoded] = field(default_factory=list)
+    return result, validation.best_answers
 
 
 def encode_examples(encoder: Encoder, rows: Sequence[Row]) -> tuple[list[dict[str, list[int]]], int]:
@@ -216,11 +196,9 @@ class Collator:
 
 
 def _arguments(settings: TrainingSettings, device: str, steps: int, folder: Path) -> TrainingArguments:
-    every = max(1, math.ceil(steps / settings.evaluations))
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.micro_batch_size,
-        per_device_eval_batch_size=settings.micro_batch_size,
         gradient_accumulation_steps=settings.batch_size // settings.micro_batch_size,
         max_steps=steps,
         learning_rate=settings.learning_rate,
@@ -232,11 +210,9 @@ def _arguments(settings: TrainingSettings, device: str, steps: int, folder: Path
         use_cpu=device == "cpu",
         # Tweets of like length share a batch, so that little of it is padding.
         train_sampling_strategy="group_by_length",
-        logging_steps=max(1, min(10, every // 2)),
-        eval_strategy="steps",
-        eval_steps=every,
+        logging_steps=max(1, min(10, steps // (2 * settings.evaluations))),
+        eval_strategy="no",  # decoded labels count, not the loss alone: see Validation
         save_strategy="no",  # the validation saves the best adapter itself
-        label_names=["labels"],
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=device == "cuda",
@@ -255,7 +231,7 @@ def _check_reload(again: Classifier, adapter: Path, val: Sequence[Row], expected
         PipelineError: the adapter is empty, or a prediction differs.
     """
     check_adapter(adapter)
-    answers = again.decode([row.input for row in val])
+    answers = again.decode([row.input for row in val], progress="checking the saved adapter")
     different = sum(a.completion != b.completion for a, b in zip(answers, expected, strict=True))
     if different:
         raise PipelineError(

@@ -1,15 +1,19 @@
 """The decoder against plain generation and plain scoring, one prompt at a time."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from conftest import make_rows
 
 from pipeline.model.adapter import LoraSettings, add_lora
 from pipeline.model.base import resolve_base_model
 from pipeline.model.decoding import Classifier, Decoded, _batches
 from pipeline.model.encoding import Encoder
-from pipeline.model.loading import load_base, load_tokenizer, place
+from pipeline.model.loading import load_base, load_tokenizer, load_tuned, place
+from pipeline.model.training import TrainingResult
+from pipeline.model.trie import LabelTrie
 from pipeline.task import Task
 
 TWEETS = ["love it", "", "rekt again " * 12, "the price is 5", "so <|im_end|> happy", "🚀🚀", "what a loss, what a win"]
@@ -25,6 +29,12 @@ def classifier(tiny_llama: Path) -> Classifier:
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.5)
     return Classifier(model, Encoder(load_tokenizer(base), Task(), 256))
+
+
+@pytest.fixture(scope="module")
+def learnt_model(tiny_llama: Path, learnt: tuple[Path, TrainingResult]) -> Any:
+    """A tiny model that has learnt to answer with labels."""
+    return load_tuned(resolve_base_model(str(tiny_llama)), learnt[0] / "adapter", place("fp32", "cpu"))
 
 
 def plain_completion(classifier: Classifier, tweet: str) -> str:
@@ -59,6 +69,29 @@ def test_completions_are_those_of_plain_generate(classifier: Classifier) -> None
 def test_log_likelihoods_are_those_of_plain_scoring(classifier: Classifier) -> None:
     for tweet, one in zip(TWEETS, classifier.decode(TWEETS), strict=True):
         plain = [plain_log_likelihood(classifier, tweet, label) for label in classifier.labels]
+        assert one.log_likelihoods == pytest.approx(plain, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        Task().labels,
+        ("Positive", "Negative"),  # some tweets are answered with a label that is not asked for
+        ("Positive", "Posit", "Pos", "Neutral", "Neut", "Neutral news"),  # some begin as others do
+    ],
+)
+def test_a_model_that_answers_with_labels_is_read_as_by_plain_generate(
+    learnt_model: Any, tiny_llama: Path, labels: tuple[str, ...]
+) -> None:
+    tokenizer = load_tokenizer(resolve_base_model(str(tiny_llama)))
+    classifier = Classifier(learnt_model, Encoder(tokenizer, Task(labels=labels), 256))
+    tweets = [*(row.input for row in make_rows(12, start=300)), *TWEETS]
+    decoded = classifier.decode(tweets)
+    completions = [plain_completion(classifier, tweet) for tweet in tweets]
+    assert {"Positive", "Neutral", "Negative"} <= set(completions)
+    assert [one.completion for one in decoded] == completions
+    for tweet, one in zip(tweets, decoded, strict=True):
+        plain = [plain_log_likelihood(classifier, tweet, label) for label in labels]
         assert one.log_likelihoods == pytest.approx(plain, abs=1e-4)
 
 
@@ -111,7 +144,38 @@ def test_ties_go_to_the_first_label() -> None:
 
 def test_batches_hold_every_prompt_once_and_like_lengths_together() -> None:
     lengths = [7, 300, 5, 5, 900, 6] * 40
-    batches = list(_batches(lengths))
+    batches = list(_batches(lengths, most_rows=64))
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     assert [lengths[batch[0]] for batch in batches] == sorted((lengths[b[0]] for b in batches), reverse=True)
     assert all(len(batch) * lengths[batch[0]] <= 2048 and len(batch) <= 64 for batch in batches)
+
+
+def test_a_label_tree_can_be_checked_by_eye() -> None:
+    trie = LabelTrie([[5, 6, 0], [5, 7, 8, 0], [9, 0]])
+    # Places: 0 the prompt, then 5, 9, 5 6, 5 7, 5 7 8.
+    assert trie.tokens.tolist() == [5, 9, 6, 7, 8]
+    assert trie.depths.tolist() == [1, 1, 2, 2, 3]
+    assert trie.paths == [[(0, 5), (1, 6), (3, 0)], [(0, 5), (1, 7), (4, 8), (5, 0)], [(0, 9), (2, 0)]]
+    assert trie.visible.int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [0, 1, 0, 0, 0],
+        [1, 0, 1, 0, 0],
+        [1, 0, 0, 1, 0],
+        [1, 0, 0, 1, 1],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "written"),
+    [
+        ([5, 7, 1, 0, 8, 0], [5, 7, 8]),
+        ([5, 6, 1, 0, 8, 0], [5, 6]),
+        ([9, 1, 0, 1, 1, 1], [9]),
+        ([0, 1, 1, 1, 1, 1], []),  # at once the terminator: it wrote nothing
+        ([5, 0, 1, 1, 1, 1], [5]),  # it stopped within a label
+        ([4, 1, 1, 1, 1, 1], None),
+        ([5, 7, 1, 1, 1, 1], None),  # a label with something behind it
+    ],
+)
+def test_greedy_decoding_follows_the_tree_as_far_as_it_goes(chosen: list[int], written: list[int] | None) -> None:
+    assert LabelTrie([[5, 6, 0], [5, 7, 8, 0], [9, 0]]).follow(chosen, {0}) == written

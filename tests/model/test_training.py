@@ -119,18 +119,20 @@ def test_the_best_checkpoint_is_kept_and_not_the_last(
     assert (result.best_step, result.best_score) == (4, 0.9)
 
 
-def test_a_tiny_model_learns_easy_tweets(tiny_llama: Path, tmp_path: Path) -> None:
-    longer = TrainingSettings(
-        batch_size=12,
-        micro_batch_size=12,
-        epochs=99,
-        max_steps=150,
-        learning_rate=1e-2,
-        warmup=0.1,
-        evaluations=2,
-        seed=1,
-    )
-    assert tuned(tiny_llama, tmp_path / "run", "fp32", longer).best_score > 0.8
+def test_a_tiny_model_learns_easy_tweets(learnt: tuple[Path, TrainingResult]) -> None:
+    assert learnt[1].best_score > 0.8
+
+
+def test_the_loss_of_the_validation_is_that_of_plain_scoring(
+    tiny_llama: Path, encoder: Encoder, learnt: tuple[Path, TrainingResult]
+) -> None:
+    folder, result = learnt
+    lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+    logged = next(line["eval_loss"] for line in lines if "eval_loss" in line and line["step"] == result.best_step)
+    model = load_tuned(resolve_base_model(str(tiny_llama)), folder / "adapter", place("fp32", "cpu"))
+    rows = make_rows(12, start=100)
+    with torch.inference_mode():
+        assert logged == pytest.approx(float(plain_loss(model, encoder, rows)), abs=1e-4)
 
 
 def test_the_same_seed_gives_the_same_adapter(tiny_llama: Path, tmp_path: Path) -> None:
