@@ -120,10 +120,15 @@ def _decode(config: EvaluateConfig) -> _Answers:
     classifier, placement = load_classifier(run, precision=config.precision, device=config.device)
     log.info("decoding %d test tweets in %s on %s", len(rows["test"]), placement.precision, placement.device)
     predictions = _predict(classifier, rows["train"], rows["test"], run.task)
+    shortened = sum(row["shortened"] for row in predictions)
+    if shortened:
+        max_length = classifier.encoder.max_length
+        log.info("%d test tweets were cut to fit the run's max_length %d", shortened, max_length)
     decoding = {
         "precision": placement.precision,
         "device": placement.device,
         "seconds": round(time.monotonic() - started, 1),
+        "shortened_tweets": shortened,
         **provenance(),
     }
     parents = {
@@ -151,7 +156,8 @@ def _predict(classifier: "Classifier", train: list[Row], test: list[Row], task: 
     from pipeline.scoring.baselines import predict_baselines
 
     texts = [row.input for row in test]
-    systems = {"tuned": [one.to_json() for one in classifier.decode(texts, progress="tuned model")]}
+    tuned = classifier.decode(texts, progress="tuned model")
+    systems = {"tuned": [one.to_json() for one in tuned]}
     with classifier.untuned():
         systems["untuned"] = [one.to_json() for one in classifier.decode(texts, progress="untuned model")]
     systems |= predict_baselines(
@@ -163,6 +169,7 @@ def _predict(classifier: "Classifier", train: list[Row], test: list[Row], task: 
             "group": row.group,
             "input": row.input,
             "label": row.output,
+            "shortened": tuned[i].shortened,
             "systems": {name: answers[i] for name, answers in systems.items()},
         }
         for i, row in enumerate(test)

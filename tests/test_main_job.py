@@ -71,6 +71,16 @@ def test_the_heart_of_the_metrics_is_where_scripts_look(job: dict[str, Path]) ->
     assert all(len(row) == len(metrics["confusion"]["labels"]) + 1 for row in metrics["confusion"]["matrix"])
 
 
+def test_test_tweets_that_were_cut_are_counted(job: dict[str, Path]) -> None:
+    rows = [json.loads(line) for line in (job["report"] / "predictions.jsonl").read_text().splitlines()]
+    cut = [len(row["input"]) for row in rows if row["shortened"]]
+    whole = [len(row["input"]) for row in rows if not row["shortened"]]
+    assert cut
+    assert min(cut) > min(whole)
+    assert max(cut) > max(whole)
+    assert Report.load(job["report"]).manifest["decoding"]["shortened_tweets"] == len(cut)
+
+
 def test_scoring_again_without_a_model_gives_the_same_bytes(job: dict[str, Path], tmp_path: Path) -> None:
     assert run(evaluate.main, "--rescore", job["report"], "--out", tmp_path / "again") == 0
     for name in ("metrics.json", "report.html", "predictions.jsonl"):
