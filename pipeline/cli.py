@@ -8,10 +8,12 @@ import argparse
 import dataclasses
 import errno
 import inspect
+import json
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import typing
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -115,7 +117,8 @@ def _parse(
         known = "YAML file with any of the options below"
     else:
         known = f"YAML file with any of the options below, or a preset: {', '.join(presets())}; laid over {preset}"
-    arguments = _config_first(arguments, with_presets=preset is not None)
+    several = {f"--{name}" for name, kind in typing.get_type_hints(config_class).items() if kind == list[str]}
+    arguments = _join_values(_config_first(arguments, with_presets=preset is not None), several)
     parser.add_argument("--config", action="config", help=known)
     parser.add_class_arguments(config_class)
     try:
@@ -139,6 +142,26 @@ def _config_first(arguments: list[str], *, with_presets: bool) -> list[str]:
     if with_presets:
         configs = [_preset_path(name) for name in configs]
     return [*(f"--config={name}" for name in configs), *flags]
+
+
+def _join_values(arguments: list[str], several: Set[str]) -> list[str]:
+    """``--source a b --source c`` as ``--source=["a", "b", "c"]``, for the options that take several values."""
+    values: dict[str, list[str]] = {}
+    others = []
+    taker: list[str] | None = None
+    for argument in arguments:
+        if argument.startswith("-"):
+            name, equals, value = argument.partition("=")
+            taker = values.setdefault(name, []) if name in several else None
+            if taker is None:
+                others.append(argument)
+            elif equals:
+                taker.append(value)
+        elif taker is not None:
+            taker.append(argument)
+        else:
+            others.append(argument)
+    return [*others, *(f"{name}={json.dumps(given)}" for name, given in values.items())]
 
 
 def _preset_path(name: str) -> str:

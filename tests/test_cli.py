@@ -321,6 +321,31 @@ def test_every_preset_is_a_config_of_train(preset: str) -> None:
     assert text.startswith("# python -m pipeline.train ")
 
 
+@dataclass(frozen=True)
+class SeveralOptions:
+    """Options of a command that takes several files."""
+
+    source: list[str]
+    """Where from."""
+    out: str = "o"
+    """Where to."""
+
+
+@pytest.mark.parametrize(
+    ("argv", "source", "out"),
+    [
+        (["--source", "a.csv"], ["a.csv"], "o"),
+        (["--source", "a b.csv", "c.csv", "--out", "x"], ["a b.csv", "c.csv"], "x"),
+        (["--source=a=1.csv", "--out", "x", "--source", "b"], ["a=1.csv", "b"], "x"),
+        (["--out=x", "--source", "1", "true", 'q"[].csv'], ["1", "true", 'q"[].csv'], "x"),
+    ],
+)
+def test_an_option_can_take_several_values(argv: list[str], source: list[str], out: str) -> None:
+    seen: list[SeveralOptions] = []
+    assert run_cli(argv, lambda config: seen.append(config), SeveralOptions) == 0
+    assert seen == [SeveralOptions(source, out)]
+
+
 def test_print_config_round_trips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--learning_rate", "2e-5", "--lora.target_modules", "[q_proj]", "--max_steps", "9"]
     with pytest.raises(SystemExit) as caught:
