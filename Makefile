@@ -1,5 +1,6 @@
 # make demo   sets up, tunes the embedded model on the sample tweets, evaluates it, says where the report is
 # make test   sets up and runs the tests
+# make setup  only sets up: .venv with all that is needed
 # make serve  opens the demo in a browser
 # make check  formatting, lint and types
 # On Linux without a GPU, TORCH_BACKEND=cpu make demo saves 3 GB of CUDA libraries.
@@ -21,11 +22,13 @@ DATASET := data/prepared/sample
 RUN := data/runs/sample
 REPORT := reports/sample
 
-.PHONY: demo serve test check clean
+.PHONY: demo serve setup test check clean
 .DELETE_ON_ERROR:
 
 demo: $(REPORT)/manifest.json
 	@echo "The report: $(REPORT)/report.html    The demo to type into: make serve"
+
+setup: $(READY)
 
 serve: $(RUN)/manifest.json
 	$(BIN)/python app.py --run $(RUN)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from pipeline import cli
 from pipeline.artifacts import Run
 from pipeline.errors import PipelineError
+from pipeline.task import SENTIMENT_LABELS
 
 if TYPE_CHECKING:
     from pipeline.model.decoding import Classifier, Decoded
@@ -121,8 +122,8 @@ def build(classifier: "Classifier", caption: str) -> Any:
     with gr.Blocks(title="sentiment-tuner", analytics_enabled=False) as page:
         gr.Markdown("# What does this tweet feel like?")
         gr.Markdown(
-            "A small language model, tuned to answer with one word. The bars are the probabilities that it gives to "
-            "each label; the completion is what it wrote. Beside it, the same model before tuning. "
+            "A language model, tuned to answer with a label. The bars divide the probability of all labels among "
+            "them; the completion is what it wrote. Beside it, the same model before tuning. "
             "It errs; the report of the run says how often. Not investment advice."
         )
         tweet = gr.Textbox(
@@ -137,7 +138,8 @@ def build(classifier: "Classifier", caption: str) -> Any:
                     gr.Markdown(f"### {heading}")
                     columns.append(gr.Label(label=f"{heading}: label and probabilities", show_label=False))
                     columns.append(gr.Textbox(label=f"{heading}: raw completion", interactive=False, max_lines=3))
-        gr.Examples(EXAMPLES, inputs=tweet, label="Examples", cache_examples=False)
+        if classifier.labels == SENTIMENT_LABELS:
+            gr.Examples(EXAMPLES, inputs=tweet, label="Examples", cache_examples=False)
         gr.Markdown(f"Model: {caption}", elem_classes="caption")
         gr.on([button.click, tweet.submit], answer, inputs=tweet, outputs=columns, api_name="classify")
     return page
@@ -156,8 +158,11 @@ def _scores(decoded: "Decoded") -> dict[str, float]:
 
 
 def _written(decoded: "Decoded") -> str:
-    """The completion, and how a strict reader takes it."""
-    return f"{decoded.completion!r} read as {decoded.generate or 'no label (unparsed)'}"
+    """The completion, how a strict reader takes it, and how much the bars are worth."""
+    reading = f"{decoded.completion!r} read as {decoded.generate or 'no label (unparsed)'}"
+    if decoded.generate is None:
+        reading += f"; all labels together have a probability of {decoded.label_mass:.1%}, so the bars say little"
+    return reading
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

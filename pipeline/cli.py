@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import errno
 import inspect
+import itertools
 import json
 import logging
 import signal
@@ -119,6 +120,8 @@ def _parse(
         known = f"YAML file with any of the options below, or a preset: {', '.join(presets())}; laid over {preset}"
     several = {f"--{name}" for name, kind in typing.get_type_hints(config_class).items() if kind == list[str]}
     arguments = _join_values(_config_first(arguments, with_presets=preset is not None), several)
+    switches = {f"--{name}" for name, kind in typing.get_type_hints(config_class).items() if kind is bool}
+    arguments = _switch_on(arguments, switches)
     parser.add_argument("--config", action="config", help=known)
     parser.add_class_arguments(config_class)
     try:
@@ -162,6 +165,15 @@ def _join_values(arguments: list[str], several: Set[str]) -> list[str]:
         else:
             others.append(argument)
     return [*others, *(f"{name}={json.dumps(given)}" for name, given in values.items())]
+
+
+def _switch_on(arguments: list[str], switches: Set[str]) -> list[str]:
+    """``--inspect`` alone as ``--inspect=true``."""
+    following = itertools.chain(arguments[1:], ["-"])
+    return [
+        f"{argument}=true" if argument in switches and after.startswith("-") else argument
+        for argument, after in zip(arguments, following, strict=False)
+    ]
 
 
 def _preset_path(name: str) -> str:

@@ -94,6 +94,8 @@ def evaluate(config: EvaluateConfig) -> Path:
         write_text(folder / "metrics.json", dump_json(metrics))
         write_text(folder / "report.html", page)
         write_manifest(folder, Report.kind, answers.task, answers.lineage)
+    for alarm in answers.lineage["data"].get("alarms", []):
+        log.warning("! %s", alarm["text"])
     for sentence in metrics["verdict"]:
         log.info("%s", sentence)
     log.info("read more in %s", out / "report.html")
@@ -142,6 +144,10 @@ def _decode(config: EvaluateConfig) -> _Answers:
 
 def _dataset_of(run: Run, moved_to: str | None) -> PreparedDataset:
     parent = run.manifest["parents"]["dataset"]
+    if moved_to is None and not Path(parent["path"]).exists():
+        raise PipelineError(
+            f"{parent['path']}: no such folder; {run.folder} was trained on it; say where it is now with --dataset"
+        )
     dataset = PreparedDataset.load(moved_to or parent["path"])
     if dataset.sha256 != parent["sha256"]:
         raise PipelineError(

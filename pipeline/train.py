@@ -17,6 +17,8 @@ from pipeline.task import Task
 
 log = logging.getLogger("pipeline.train")
 
+_MANY_UNPARSED = 0.1
+
 
 @dataclass(frozen=True)
 class LoraConfig:
@@ -131,6 +133,12 @@ def train(config: TrainConfig) -> Path:
         "trained %d steps in %.0f s (%.1f tweets/s); kept step %d, macro-F1 %.3f on validation; reloaded and the same",
         result.steps, result.seconds, result.tweets_per_second, result.best_step, result.best_score,
     )  # fmt: skip
+    if result.unparsed_rate > _MANY_UNPARSED:
+        log.warning(
+            "%.0f %% of its answers on validation are no label: it has not learnt the task; train longer (--epochs, "
+            "--max_steps) or with more tweets",
+            100 * result.unparsed_rate,
+        )
     if result.shortened:
         log.info("%d training tweets were cut to fit max_length %d", result.shortened, config.max_length)
     return out

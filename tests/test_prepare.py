@@ -17,7 +17,10 @@ from pipeline.prepare import PrepareConfig, main, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = Path(__file__).resolve().parents[1] / "../shared/data"
-DATA_FILES = ("train.json", "val.json", "test.json", "dropped.jsonl", "classes.svg")
+DATA_FILES = (
+    *("train.json", "val.json", "test.json", "classes.svg", "data.html", "README.md"),
+    *("dropped.jsonl", "rejected.jsonl", "conflicts.jsonl", "suspects.csv"),
+)
 
 STARTS = ["Hodlers", "My aunt", "That exchange", "Every miner", "The whale", "Our fund", "Nobody", "This wallet"]
 VERBS = ["welcomed", "feared", "ignored", "explained", "praised", "cursed", "watched", "missed"]
@@ -42,7 +45,7 @@ def write(path: Path, data: list[tuple[str, str]], header: tuple[str, str] = ("t
 
 def config(tmp_path: Path, data: list[tuple[str, str]], **options: Any) -> PrepareConfig:
     source = write(tmp_path / "tweets.csv", data)
-    return PrepareConfig(source=str(source), out=str(tmp_path / "out"), **options)
+    return PrepareConfig(source=[str(source)], out=str(tmp_path / "out"), **options)
 
 
 def kept_ids(prepared: PreparedDataset) -> dict[str, list[str]]:
@@ -150,13 +153,12 @@ def test_manifest_describes_source_options_classes_and_dates(tmp_path: Path) -> 
     source = tmp_path / "tweets.csv"
     lines = [f'{text},{label},2018-03-{i % 28 + 1:02},"x"' for i, (text, label) in enumerate(rows())]
     source.write_text("Text,Label,Date,more\n" + "\n".join(lines))
-    prepared = PreparedDataset.load(prepare(PrepareConfig(source=str(source), out=str(tmp_path / "out"), seed=7)))
+    prepared = PreparedDataset.load(prepare(PrepareConfig(source=[str(source)], out=str(tmp_path / "out"), seed=7)))
     manifest = prepared.manifest
-    assert manifest["source"] == {
-        "path": str(source),
-        "sha256": sha256_of(source),
-        "columns": {"text": "Text", "label": "Label", "date": "Date"},
-    }
+    assert manifest["source"]["columns"] == {"text": "Text", "label": "Label", "date": "Date"}
+    [file] = manifest["source"]["files"]
+    assert (file["split"], file["path"], file["sha256"]) == ("source", str(source), sha256_of(source))
+    assert (file["rows"], file["delimiter"], file["header"]) == (120, ",", True)
     assert manifest["options"]["seed"] == 7
     assert manifest["options"]["drop_links"] is True
     assert manifest["dates"] == {"first": "2018-03-01T00:00:00+00:00", "last": "2018-03-28T00:00:00+00:00", "unread": 0}
@@ -177,7 +179,8 @@ def test_official_test_file_stays_whole_and_names_what_it_leaked(tmp_path: Path)
     leaks = prepared.manifest["leakage"]
     assert leaks["made"]["near"] == 0
     assert leaks["official_split"]["exact"] == pytest.approx(10 / len(test))
-    assert prepared.manifest["test_source"]["sha256"] == sha256_of(test_source)
+    assert prepared.manifest["source"]["files"][1]["split"] == "test"
+    assert prepared.manifest["source"]["files"][1]["sha256"] == sha256_of(test_source)
 
 
 def test_labels_of_the_user_give_names_and_order(tmp_path: Path) -> None:
@@ -193,7 +196,7 @@ def test_alpaca_json_is_a_source_too(tmp_path: Path) -> None:
     source.write_text(
         json.dumps([{"instruction": "?", "input": text, "output": WORD_OF[label]} for text, label in rows()])
     )
-    prepared = PreparedDataset.load(prepare(PrepareConfig(source=str(source), out=str(tmp_path / "out"))))
+    prepared = PreparedDataset.load(prepare(PrepareConfig(source=[str(source)], out=str(tmp_path / "out"))))
     assert sum(len(prepared.rows(split)) for split in SPLITS) == 120
 
 
@@ -203,7 +206,7 @@ def test_same_source_options_and_seed_give_the_same_bytes(tmp_path: Path) -> Non
     first = prepare(options)
     # Another process with another hash seed, time zone, locale and working folder.
     second = tmp_path / "second"
-    command = [sys.executable, "-m", "pipeline.prepare", "--source", options.source, "--out", str(second)]
+    command = [sys.executable, "-m", "pipeline.prepare", "--source", *options.source, "--out", str(second)]
     run = subprocess.run(
         [*command, "--train_rows", "60"],
         cwd=tmp_path,
@@ -223,11 +226,11 @@ def test_same_source_options_and_seed_give_the_same_bytes(tmp_path: Path) -> Non
 
 def test_source_is_not_touched_and_nothing_is_overwritten(tmp_path: Path) -> None:
     options = config(tmp_path, rows())
-    before = Path(options.source).read_bytes()
+    before = Path(options.source[0]).read_bytes()
     manifest = (prepare(options) / "manifest.json").read_bytes()
     with pytest.raises(PipelineError, match="already exists"):
         prepare(options)
-    assert Path(options.source).read_bytes() == before
+    assert Path(options.source[0]).read_bytes() == before
     assert (tmp_path / "out" / "manifest.json").read_bytes() == manifest
 
 
@@ -245,7 +248,7 @@ def test_source_is_not_touched_and_nothing_is_overwritten(tmp_path: Path) -> Non
         ({"labels": "1=Up,0=Flat,-1=Down,7=Sideways"}, "class 'Sideways': expected at least 3 groups .* got 0"),
         ({"text_column": "words"}, "no column 'words'; the columns are 'tweet', 'sentiment'"),
         ({"test_source": "absent.csv"}, "absent.csv: no such file"),
-        ({"source": "absent.csv"}, "absent.csv: no such file"),
+        ({"source": ["absent.csv"]}, "absent.csv: no such file"),
     ],
 )
 def test_mistakes_leave_nothing_behind(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -261,6 +264,113 @@ def test_test_file_must_have_the_columns_of_the_source_and_usable_rows(tmp_path:
     write(test, [("", "1"), ("a", "")])
     with pytest.raises(PipelineError, match=r"test\.csv: expected rows with a text and a label, got none"):
         prepare(config(tmp_path, rows(), test_source=str(test)))
+
+
+def dated(path: Path) -> Path:
+    """A file with dates, authors and some later copies of early tweets."""
+    lines = [f"{text},{label},2018-03-{i // 5 + 1:02},author{i % 40}" for i, (text, label) in enumerate(rows())]
+    lines += [f"@x {text},{label},2018-03-31,author{i}" for i, (text, label) in enumerate(rows(8))]
+    path.write_text("text,label,date,author\n" + "\n".join(lines))
+    return path
+
+
+def test_a_split_in_time_puts_the_oldest_into_train(tmp_path: Path) -> None:
+    source = dated(tmp_path / "tweets.csv")
+    options = PrepareConfig(source=[str(source)], out=str(tmp_path / "out"), split_by="time")
+    prepared = PreparedDataset.load(prepare(options))
+    ids = {split: [int(row.id) for row in prepared.rows(split)] for split in SPLITS}
+    assert {121, 128} <= set(ids["train"])  # where the tweets are that they repeat
+    ids["train"] = [number for number in ids["train"] if number <= 120]
+    assert max(ids["train"]) < min(ids["val"]) <= max(ids["val"]) < min(ids["test"])
+    assert prepared.manifest["splits"]["by"] == "time"
+    assert prepared.manifest["splits"]["later_copies"] == {"train": 8, "val": 0}
+    assert prepared.manifest["timeline"]["unit"] == "day"
+
+
+def test_a_column_s_values_stay_in_one_split(tmp_path: Path) -> None:
+    source = dated(tmp_path / "tweets.csv")
+    options = PrepareConfig(source=[str(source)], out=str(tmp_path / "out"), split_by="author")
+    prepared = PreparedDataset.load(prepare(options))
+    authors = {split: {(int(row.id) - 1) % 40 for row in prepared.rows(split)} for split in SPLITS}
+    assert not authors["train"] & authors["test"]
+    assert not authors["train"] & authors["val"]
+    assert not authors["val"] & authors["test"]
+
+
+def test_folds_are_finished_folders_and_test_every_row_once(tmp_path: Path) -> None:
+    out = prepare(config(tmp_path, rows(), folds=4))
+    tests = [row.id for i in range(1, 5) for row in PreparedDataset.load(out / f"fold-{i}").rows("test")]
+    assert sorted(map(int, tests)) == list(range(1, 121))
+    with pytest.raises(PipelineError, match="says kind 'folds'"):
+        PreparedDataset.load(out)
+
+
+def test_decisions_of_a_person_hold_and_copies_in_another_file_are_listed(tmp_path: Path) -> None:
+    overrides = write(tmp_path / "overrides.csv", [("1", "Negative"), ("2", "")], header=("id", "label"))
+    against = write(tmp_path / "benchmark.csv", [(f"{tweet(30)}!", "1")])
+    options = config(tmp_path, rows(), overrides=str(overrides), against=str(against))
+    prepared = PreparedDataset.load(prepare(options))
+    found = {row.id: row.output for split in SPLITS for row in prepared.rows(split)}
+    assert found["1"] == "Negative"
+    assert "2" not in found
+    assert prepared.manifest["labels"]["overrides"]["changed"] == 1
+    assert prepared.manifest["rows"]["dropped"] == {"excluded by overrides": 1}
+    [match] = read_jsonl(prepared.verified("against.jsonl"))
+    assert (match["id"], match["kind"], match["other"]) == ("11", "template", "1")
+
+
+def test_files_of_the_user_s_own_become_the_splits(tmp_path: Path) -> None:
+    data = rows()
+    val = write(tmp_path / "val.csv", [*data[80:100], data[110]])
+    test = write(tmp_path / "test.csv", data[100:])
+    prepared = PreparedDataset.load(prepare(config(tmp_path, data[:90], val_source=str(val), test_source=str(test))))
+    ids = kept_ids(prepared)
+    assert ids["test"] == [f"test:{i}" for i in range(1, 21)]
+    assert ids["val"] == [f"val:{i}" for i in range(1, 21)]
+    assert ids["train"] == [str(i) for i in range(1, 81)]
+    assert prepared.manifest["rows"]["dropped"] == {"copy of a test row": 1, "copy of a validation row": 10}
+
+
+def test_several_files_and_a_file_with_one_label(tmp_path: Path) -> None:
+    data = rows()
+    good = tmp_path / "good.txt"
+    good.write_text("\n".join(text for text, label in data if label == "1"))
+    bad = tmp_path / "bad.txt"
+    bad.write_text("\n".join(text for text, label in data if label == "-1"))
+    sources = [f"{good}=Positive", f"{bad}=Negative"]
+    prepared = PreparedDataset.load(prepare(PrepareConfig(source=sources, out=str(tmp_path / "out"))))
+    assert {row.output for row in prepared.rows("train") if row.id.startswith("good.txt:")} == {"Positive"}
+    assert prepared.manifest["rows"]["kept"] == 90
+    assert [file["label"] for file in prepared.manifest["source"]["files"]] == ["Positive", "Negative"]
+
+
+def test_inspect_shows_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "tweets.csv", rows())
+    with pytest.raises(SystemExit) as stopped:
+        main(["--source", str(source), "--inspect"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert "delimiter         ','" in shown
+    assert "label values: 3" in shown
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"out": None}, "--out: expected a folder to write, got none"),
+        ({"split_by": "time"}, "--split_by time: expected a column with dates, found none"),
+        ({"split_by": "colour"}, "--split_by colour: expected random, time or one of the columns tweet, sentiment"),
+        ({"folds": 3, "split_by": "time"}, "--folds: expected no"),
+        ({"folds": 1}, "--folds: expected 2 to 10, got 1"),
+        ({"duplicates": 0}, "--duplicates: expected one, all, or a number from 1, got 0"),
+        ({"max_rejected": 1.0}, "--max_rejected: expected a share from 0 to 1"),
+        ({"source": []}, "--source: expected at least one file"),
+    ],
+)
+def test_options_that_contradict_each_other(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        prepare(replace(config(tmp_path, rows()), **options))
 
 
 def test_an_error_is_one_line_and_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,8 +401,16 @@ def test_bitcoin_tweets_of_the_tutorial(tmp_path: Path) -> None:
     source = REAL / "btc_1897.csv"
     if not source.is_file():
         pytest.skip("the tutorial's tweets are not on this machine")
-    prepared = PreparedDataset.load(prepare(PrepareConfig(source=str(source), out=str(tmp_path / "out"))))
-    assert prepared.manifest["rows"] == {"read": 1897, "kept": 1091, "dropped": {"link": 2, "duplicate": 804}}
+    prepared = PreparedDataset.load(prepare(PrepareConfig(source=[str(source)], out=str(tmp_path / "out"))))
+    assert prepared.manifest["rows"] == {
+        "read": 1897,
+        "rejected": 0,
+        "kept": 1081,
+        "dropped": {"link": 2, "duplicate": 814},
+    }
+    # sign(TextBlob polarity) gives every label.
+    assert prepared.manifest["labels"]["lexicons"]["textblob"]["agreement"] == 1
+    assert [alarm["kind"] for alarm in prepared.manifest["alarms"]][:2] == ["machine_made", "campaign"]
     assert prepared.manifest["duplicates"]["largest_groups"][0]["label_shares"]["Positive"] == 1
     assert prepared.manifest["leakage"]["made"]["near"] == 0
     # 21.7 % of the rows of one such split have their exact text in train.

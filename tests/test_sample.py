@@ -37,7 +37,7 @@ def own_tweets() -> list[Tweet]:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     out = tmp_path_factory.mktemp("sample") / "out"
-    return PreparedDataset.load(prepare(PrepareConfig(source=str(SOURCE), out=str(out))))
+    return PreparedDataset.load(prepare(PrepareConfig(source=[str(SOURCE)], out=str(out))))
 
 
 def test_enough_different_texts() -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from pipeline.dataset.reading import Table
 from pipeline.dataset.records import Dropped, Example, Sifted
+from pipeline.dataset.tables import Table
 from pipeline.text import clean, has_link, is_retweet
 
 # Characters. Forty times a tweet; what is longer is no tweet, and is dropped whole instead of being cut.

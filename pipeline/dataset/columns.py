@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.dataset.reading import Table
+from pipeline.dataset.tables import Table
 from pipeline.errors import PipelineError
 from pipeline.text import fold
 
@@ -12,6 +12,7 @@ from pipeline.text import fold
 _TEXT = "tweet,tweets,tweet text,text,content,full text,comment text,comment,sentence,message,input"
 _LABEL = "sentiment,label,new sentiment state,class,output,target,category"
 _DATE = "date,created at,timestamp,datetime,time"
+_USUAL = frozenset(f"{_TEXT},{_LABEL},{_DATE}".split(","))
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,33 @@ def find_columns(table: Table, text: str | None = None, label: str | None = None
 
     Raises:
         PipelineError: a named column does not exist, no column or several have a usual name (a date may be missing),
-            text and label are the same column, or a row of a JSON file lacks the key.
+            text and label are the same column, or a row of a JSON file lacks the text. One without the label is a
+            row without a label.
     """
     columns = Columns(_find(table, "text", text, _TEXT), _find(table, "label", label, _LABEL), _find_date(table, date))
     if columns.text == columns.label:
         raise PipelineError(f"{table.source}: text and label are both {columns.text!r}; give two columns")
-    for name in (columns.text, columns.label):
-        if name in table.lacking:
-            raise PipelineError(
-                f"{table.source}, row {table.lacking[name]}: expected the key {name!r} as in the other rows; add it, "
-                "with null where there is no value"
-            )
+    if columns.text in table.lacking:
+        raise PipelineError(
+            f"{table.source}, row {table.lacking[columns.text]}: expected the key {columns.text!r} as in the other "
+            "rows; add it, with null where there is no value"
+        )
     return columns
+
+
+def find_text(table: Table, preferred: str) -> str:
+    """The column with the texts of a file without labels: the preferred name, or the only usual one."""
+    return preferred if preferred in table.columns else _find(table, "text", None, _TEXT)
+
+
+def is_usual(name: str) -> bool:
+    """Whether a column of that name would be found as text, label or date."""
+    return plain(name) in _USUAL
+
+
+def plain(name: str) -> str:
+    """The name without the differences that do not count: case, width, and what stands between words."""
+    return re.sub(r"[\s_-]+", " ", fold(name)).strip()
 
 
 def texts_of(table: Table, column: str) -> list[str | None]:
@@ -79,7 +95,7 @@ def _find_date(table: Table, named: str | None) -> str | None:
 
 def _named(table: Table, role: str, named: str) -> str:
     """The column of that name; where none has it exactly, the only one that has it but for case."""
-    same = [named] if named in table.columns else [c for c in table.columns if _plain(c) == _plain(named)]
+    same = [named] if named in table.columns else [c for c in table.columns if plain(c) == plain(named)]
     if len(same) == 1:
         return same[0]
     raise PipelineError(
@@ -89,11 +105,7 @@ def _named(table: Table, role: str, named: str) -> str:
 
 
 def _usual(table: Table, names: str) -> list[str]:
-    return [column for column in table.columns if _plain(column) in names.split(",")]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", fold(name)).strip()
+    return [column for column in table.columns if plain(column) in names.split(",")]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.dataset.reading import Table
@@ -43,7 +43,8 @@ def canonical(value: object) -> str | None:
 def find_classes(columns: Sequence[tuple[Table, str]], mapping: str | None = None) -> Classes:
     """The classes of the label columns of one file or more.
 
-    ``mapping`` is the user's, as in ``0=Bearish,2=Neutral,1=Bullish``; its order is that of the classes. Without it,
+    ``mapping`` is the user's, as in ``0=Bearish,2=Neutral,1=Bullish`` or, where the values are the classes' names,
+    ``bad,fair,good``; its order is that of the classes. Without it,
     -1, 0, 1 and the words negative, neutral, positive are the three classes of sentiment, of which those that occur
     are kept; and 2 to 20 other texts are taken as the names of the classes, sorted.
 
@@ -83,9 +84,11 @@ def classes_of(table: Table, column: str, classes: Classes) -> list[str | None]:
 def _parse_mapping(mapping: str) -> dict[str, str]:
     label_of: dict[str, str] = {}
     for pair in mapping.split(","):
-        key, _, name = pair.partition("=")
-        value, label = canonical(key), clean(name)
-        if value is None or not label or "=" in name:
+        key, equals, name = pair.partition("=")
+        value, label = canonical(key), clean(name if equals else key)
+        # Alone, a word names itself; a number does not, and with a colon somebody meant a pair.
+        alone = not equals and value is not None and (_number(value) is not None or ":" in key)
+        if value is None or not label or "=" in name or alone:
             raise PipelineError(
                 f"--labels: expected VALUE=Class pairs divided by commas, such as 0=Bearish,1=Bullish; got {pair!r}"
             )
@@ -133,9 +136,10 @@ def _names(columns: Sequence[tuple[Table, str]]) -> dict[str, str]:
     return dict(reversed(best))
 
 
-def _values(columns: Sequence[tuple[Table, str]]) -> Iterator[tuple[Table, int, str | None]]:
+def _values(columns: Sequence[tuple[Table, str]]) -> Iterator[tuple[Table, int | str, str | None]]:
     for table, column in columns:
-        for number, cell in zip(table.numbers, table.values[column], strict=True):
+        numbers: Iterable[int | str] = table.numbers
+        for number, cell in zip(numbers, table.values[column], strict=True):
             yield table, number, canonical(cell)
 
 

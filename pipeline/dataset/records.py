@@ -1,5 +1,6 @@
 """What the stage hands from step to step: examples that can be used, and rows that cannot, with the reason."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,7 +15,10 @@ REASONS = (
     "text too long",
     "retweet",
     "link",
+    "no date",
+    "excluded by overrides",
     "copy of a test row",
+    "copy of a validation row",
     "conflicting label",
     "duplicate",
     "not sampled",
@@ -32,7 +36,7 @@ class Example:
     @cached_property
     def template(self) -> str:
         """What is left of the text when its replaceable parts are masked; see ``pipeline.text``."""
-        return template_of(self.text)
+        return sys.intern(template_of(self.text))  # copies are many
 
 
 @dataclass(frozen=True)

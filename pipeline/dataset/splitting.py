@@ -5,6 +5,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import eye_array, kron
+
 from pipeline.dataset.records import Dropped, Example, Sifted
 from pipeline.errors import PipelineError
 
@@ -44,8 +48,9 @@ def split(
 ) -> dict[str, list[Example]]:
     """Divides examples so that groups stay whole and every split has nearly its share of every class.
 
-    First every class gets a group in every split, the rarest class first; then the groups go, the largest first, to
-    where they bring the numbers of rows closest to the wanted ones. Depends on the seed, not on the order of rows.
+    First every class gets a group in every split, wherever that can be done at all; then the groups go, the largest
+    first, to where they bring the numbers of rows closest to the wanted ones. Depends on the seed, not on the order of
+    rows.
 
     Args:
         examples: the rows to divide.
@@ -55,7 +60,7 @@ def split(
         seed: another seed gives another division.
 
     Raises:
-        PipelineError: a class has too few groups to be in every split.
+        PipelineError: a class has too few groups to be in every split, or shares too many of them with other classes.
     """
     members = _groups(examples, groups, seed)
     totals = Counter(example.label for example in examples)
@@ -67,16 +72,21 @@ def split(
         split_of[number] = name
         plan.reached[name].update(members[number].counts)
 
-    groups_with = {label: sum(label in group.counts for group in members.values()) for label in labels}
     smallest = sorted(members, key=lambda number: (members[number].size, members[number].order))
-    for label in sorted(labels, key=lambda label: (groups_with[label], label)):
-        candidates = iter([number for number in smallest if label in members[number].counts])
+    groups_with = {label: [number for number in smallest if label in members[number].counts] for label in labels}
+    for label, found in groups_with.items():
+        if len(found) < len(shares):
+            raise _too_few(label, len(found), shares)
+    # A class with more groups than there are first places finds one for every split when its turn comes. For the others
+    # it may matter which group goes where: one with two classes is not to be wasted.
+    scarce = [label for label in labels if len(groups_with[label]) <= len(labels) * len(shares)]
+    for number, name in _cover(members, {label: groups_with[label] for label in scarce}, shares).items():
+        assign(number, name)
+    for label in sorted(labels, key=lambda label: (len(groups_with[label]), label)):
+        candidates = iter(groups_with[label])
         for name in sorted(shares, key=lambda name: shares[name]):
             if not plan.reached[name][label]:
-                number = next((number for number in candidates if number not in split_of), None)
-                if number is None:
-                    raise _too_few(label, groups_with[label], shares)
-                assign(number, name)
+                assign(next(number for number in candidates if number not in split_of), name)
     for number in sorted(members, key=lambda number: (-members[number].size, members[number].order)):
         if number not in split_of:
             counts = members[number].counts
@@ -86,6 +96,47 @@ def split(
     for example in examples:
         parts[split_of[groups[example.id]]].append(example)
     return parts
+
+
+def _cover(
+    members: Mapping[int, _Group], groups_with: Mapping[str, Sequence[int]], shares: Mapping[str, float]
+) -> dict[int, str]:
+    """Puts groups into splits so that every split has every one of these classes; as few rows as can be.
+
+    An integer program: x[g, s] is 1 where group g goes to split s, every group goes to one split at most, and the
+    groups with a class that go to a split are at least one. Rows count the more, the smaller the split.
+
+    Args:
+        members: number of a group -> the group.
+        groups_with: class -> numbers of the groups that have it.
+        shares: split -> share of the rows.
+
+    Raises:
+        PipelineError: there is no such division.
+    """
+    numbers = sorted({number for found in groups_with.values() for number in found}, key=lambda n: members[n].order)
+    if not numbers:
+        return {}
+    has = np.array([[label in members[number].counts for number in numbers] for label in groups_with], dtype=float)
+    cost = np.outer([members[number].size for number in numbers], [1 / share for share in shares.values()])
+    solution = milp(
+        cost.ravel(),
+        integrality=1,
+        options={"mip_rel_gap": 0.5},
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(kron(eye_array(len(numbers)), np.ones((1, len(shares)))), ub=1),
+            LinearConstraint(kron(has, eye_array(len(shares))), lb=1),
+        ],
+    )
+    if solution.x is None:
+        raise PipelineError(
+            f"classes {', '.join(groups_with)}: expected enough groups of texts that are not copies of each other to "
+            f"give {', '.join(shares)} one of each class; too few of their groups are of one class; add rows of them, "
+            "or join classes by --labels"
+        )
+    chosen = np.argwhere(solution.x.reshape(cost.shape) > 0.5)
+    return {numbers[g]: list(shares)[s] for g, s in chosen}
 
 
 def sample(examples: Sequence[Example], size: int, seed: int) -> Sifted:

@@ -51,7 +51,8 @@ class TrainingSettings:
 class TrainingResult:
     """What a training came to.
 
-    ``best_step`` is the optimizer step whose adapter was kept, ``best_score`` its macro-F1 on the validation split,
+    ``best_step`` is the optimizer step whose adapter was kept, ``best_score`` its macro-F1 on the validation split and
+    ``unparsed_rate`` the share of its answers there, 0 to 1, that are no label;
     ``seconds`` the time in the training loop, validation included; ``shortened`` the number of training tweets
     that lost their end to fit.
     """
@@ -59,6 +60,7 @@ class TrainingResult:
     steps: int
     best_step: int
     best_score: float
+    unparsed_rate: float
     seconds: float
     tweets_per_second: float
     trainable_parameters: int
@@ -149,6 +151,7 @@ def _train(
         steps=steps,
         best_step=validation.best_step,
         best_score=validation.best_score,
+        unparsed_rate=sum(answer.generate is None for answer in validation.best_answers) / len(val),
         seconds=round(seconds, 1),
         tweets_per_second=round(steps * settings.batch_size / seconds, 2),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),

@@ -1,5 +1,6 @@
 """Validation while a training runs: decoded labels are scored, and the best adapter is kept."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Validation(TrainerCallback):
         self._adapter = adapter
         self.log: Callable[[dict[str, float]], None] = lambda _: None  # the Trainer's, once there is one
         self.best_score = -1.0
+        self.best_loss = math.inf
         self.best_step = 0
         self.best_answers: list[Decoded] = []
 
@@ -39,10 +41,12 @@ class Validation(TrainerCallback):
         if state.global_step % self._every and state.global_step < state.max_steps:
             return
         answers = self._classifier.decode(self._texts, progress="validation")
-        scores = self._score(self._labels, [answer.generate for answer in answers])
-        self.log({"eval_loss": self._loss(answers)} | {f"eval_{name}": value for name, value in scores.items()})
-        if scores[CHOSEN_BY] > self.best_score:
-            self.best_score, self.best_step, self.best_answers = scores[CHOSEN_BY], state.global_step, answers
+        scores, loss = self._score(self._labels, [answer.generate for answer in answers]), self._loss(answers)
+        self.log({"eval_loss": loss} | {f"eval_{name}": value for name, value in scores.items()})
+        # Of equal scores, such as 0 before a model has learnt to answer with labels, the lower loss is the better.
+        if (scores[CHOSEN_BY], -loss) > (self.best_score, -self.best_loss):
+            self.best_score, self.best_loss = scores[CHOSEN_BY], loss
+            self.best_step, self.best_answers = state.global_step, answers
             with quiet():
                 self._classifier.model.save_pretrained(self._adapter)
 

@@ -1,61 +1,17 @@
-"""Figures as SVG text: the same input gives the same bytes, and they fit a light and a dark page.
+"""The figures of the report. They show counts and labels, never the text of a tweet."""
 
-What is drawn in ``INK`` becomes ``currentColor``, data colours are of middle lightness, and the ground is
-transparent. Styles become attributes, because the report's Content-Security-Policy forbids inline styles.
-Figures show counts and labels, never the text of a tweet.
-"""
-
-import io
-import re
-import warnings
-import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from pipeline.scoring.confusion import precision_view, recall_view
+from pipeline.scoring.drawing import ACCENT, INK, NARROW, QUIET, SPLIT_COLOURS, bare, canvas, shown, svg
 
-INK = "#010203"
-ACCENT = "#2a7fb8"
-QUIET = "#8a929b"
-# Inches: read without scrolling on a telephone.
-_NARROW = 4.7
-# Blues that differ in lightness, and ochre: told apart without colour vision and in a grey print.
-_SPLIT_COLOURS = ("#2a7fb8", "#7db4d9", "#a9802f", "#8a929b")
 _HEAT = LinearSegmentedColormap.from_list("heat", [(*mpl.colors.to_rgb(ACCENT), a) for a in (0.02, 0.62)])
-# Read on white and on black alike; a page overrides it with its own text colour.
-_STANDALONE_INK = "#6e7781"
-_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
-# Lone surrogates and controls have no place in XML.
-_NOT_XML = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_SVG = "{http://www.w3.org/2000/svg}"
-_XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "sentiment-tuner",
-    "text.parse_math": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
 def class_distribution(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> str:
@@ -65,11 +21,11 @@ def class_distribution(counts: Mapping[str, Mapping[str, int]], labels: Sequence
         counts: split -> label -> number of rows; a missing label counts 0.
         labels: the classes from top to bottom.
     """
-    counts = {_shown(split): row for split, row in counts.items()}
+    counts = {shown(split): row for split, row in counts.items()}
     splits = list(counts)
-    colours = [_SPLIT_COLOURS[i % len(_SPLIT_COLOURS)] for i in range(len(splits))]
+    colours = [SPLIT_COLOURS[i % len(SPLIT_COLOURS)] for i in range(len(splits))]
     height = 0.9 + len(labels) * (0.18 + 0.24 * len(splits))
-    with _figure((_NARROW, height)) as figure:
+    with canvas((NARROW, height)) as figure:
         axes = figure.add_subplot()
         # Positions stand for the labels until they are drawn: two long labels may look alike once cut.
         bars = [(str(i), split, counts[split].get(label, 0)) for split in splits for i, label in enumerate(labels)]
@@ -88,9 +44,9 @@ def class_distribution(counts: Mapping[str, Mapping[str, int]], labels: Sequence
         )
         for container in axes.containers:
             axes.bar_label(container, fmt="{:,.0f}", padding=4, fontsize=10)  # type: ignore[arg-type]
-        _bare(axes)
+        bare(axes)
         axes.set(xlabel="", ylabel="", xticks=[])
-        axes.set_yticks(range(len(labels)), [_shown(label) for label in labels])
+        axes.set_yticks(range(len(labels)), [shown(label) for label in labels])
         axes.margins(x=0.08)
         axes.legend(
             loc="lower right",
@@ -100,7 +56,7 @@ def class_distribution(counts: Mapping[str, Mapping[str, int]], labels: Sequence
             handlelength=1,
             columnspacing=1.2,
         )
-        return _svg(figure, "classes", "Rows of each class in each split")
+        return svg(figure, "classes", "Rows of each class in each split")
 
 
 def confusion_figure(matrix: ArrayLike, labels: Sequence[str]) -> str:
@@ -122,7 +78,7 @@ def confusion_figure(matrix: ArrayLike, labels: Sequence[str]) -> str:
     few = k <= 6
     cell = 0.62 if few else 0.46
     width, height = (k + 1) * cell, k * cell + 1.35
-    with _figure((3 * width + 2.2, height) if few else (width + 2.2, 3 * height)) as figure:
+    with canvas((3 * width + 2.2, height) if few else (width + 2.2, 3 * height)) as figure:
         all_axes = figure.subplots(*((1, 3) if few else (3, 1)), sharey=True)
         for i, (axes, (title, shades, texts)) in enumerate(zip(all_axes, panels, strict=True)):
             sns.heatmap(
@@ -141,13 +97,13 @@ def confusion_figure(matrix: ArrayLike, labels: Sequence[str]) -> str:
             )
             axes.axvline(k, color=INK, linewidth=0.8)
             axes.set(title=title, xlabel="predicted", ylabel="" if few and i else "true")
-            names = [_shown(label) for label in labels]
+            names = [shown(label) for label in labels]
             axes.set_xticks(
                 np.arange(k + 1) + 0.5, [*names, "unparsed"], rotation=35, ha="right", rotation_mode="anchor"
             )
             axes.set_yticks(np.arange(k) + 0.5, names, rotation=0)
             axes.tick_params(length=0)
-        return _svg(figure, "confusion", "Confusion matrix of the tuned model as counts, recall and precision")
+        return svg(figure, "confusion", "Confusion matrix of the tuned model as counts, recall and precision")
 
 
 def comparison_figure(scores: Mapping[str, Mapping[str, float]]) -> str:
@@ -156,7 +112,18 @@ def comparison_figure(scores: Mapping[str, Mapping[str, float]]) -> str:
     Args:
         scores: name of a system -> ``value``, ``low`` and ``high``.
     """
-    with _figure((_NARROW, 0.6 + 0.56 * len(scores))) as figure:
+    return intervals(scores, "macro-F1", ("comparison", "Macro-F1 of each system with its 95 % interval"))
+
+
+def intervals(scores: Mapping[str, Mapping[str, float]], axis: str, identity: tuple[str, str]) -> str:
+    """Values from 0 to 1 as dots with their intervals, one below the other, the first in the accent colour.
+
+    Args:
+        scores: what is measured -> ``value``, ``low`` and ``high``.
+        axis: what the numbers are.
+        identity: name and description of the figure.
+    """
+    with canvas((NARROW, 0.6 + 0.56 * len(scores))) as figure:
         axes = figure.add_subplot()
         for y, (name, score) in enumerate(scores.items()):
             colour = QUIET if y else ACCENT
@@ -172,80 +139,12 @@ def comparison_figure(scores: Mapping[str, Mapping[str, float]]) -> str:
                 ha="right" if left else "left",
                 va="center",
             )
-            axes.text(0, y - 0.38, _shown(name), ha="left", va="center", fontsize=10)
+            axes.text(0, y - 0.38, shown(name), ha="left", va="center", fontsize=10)
         axes.set_yticks([])
         axes.set_ylim(len(scores) - 0.55, -0.75)
         axes.set_xlim(-0.02, 1.02)
-        axes.set_xlabel("macro-F1", loc="left")
+        axes.set_xlabel(axis, loc="left")
         axes.grid(axis="x", color=QUIET, alpha=0.3, linewidth=0.8)
         axes.set_axisbelow(True)
-        _bare(axes)
-        return _svg(figure, "comparison", "Macro-F1 of each system with its 95 % interval")
-
-
-@contextmanager
-def _figure(size: tuple[float, float]) -> Iterator[Figure]:
-    """A figure of its own in the house style, in inches; nothing global is touched."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        # The reader's fonts draw the text, so a glyph that matplotlib's own font lacks is no loss.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = Figure(figsize=size)
-        FigureCanvasSVG(figure)
-        yield figure
-
-
-def _svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an ``<svg>`` element: attributes in place of styles, ids that start with ``name``."""
-    # Set as late as here, or seaborn lays the figure out anew for every panel.
-    figure.set_layout_engine("constrained")
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    ET.register_namespace("", _SVG.strip("{}"))
-    root = ET.fromstring(buffer.getvalue())  # noqa: S314  matplotlib has just written it
-    for child in [c for c in root if c.tag.endswith("metadata")]:
-        root.remove(child)
-    for parent in root.iter():
-        for child in [c for c in parent if c.tag == _SVG + "style"]:
-            parent.remove(child)
-    for element in root.iter():
-        _plain_attributes(element, name)
-    root.attrib.update(
-        {
-            "role": "img",
-            "aria-label": description,
-            "color": _STANDALONE_INK,
-            "font-family": _FONTS,
-            "stroke-linejoin": "round",
-        }
-    )
-    text = ET.tostring(root, encoding="unicode").replace(INK, "currentColor")
-    return re.sub(r"\n\s*", "\n", text) + "\n"
-
-
-def _plain_attributes(element: ET.Element, name: str) -> None:
-    for declaration in element.attrib.pop("style", "").split(";"):
-        key, _, value = (part.strip() for part in declaration.partition(":"))
-        if key == "font":
-            # The shorthand is no attribute; its size is, and the family is the page's.
-            size = re.search(r"[\d.]+px", value)
-            element.set("font-size", size.group() if size else "11px")
-        elif key and not key.startswith("font-family"):
-            element.set(key, value)
-    if _XLINK_HREF in element.attrib:
-        element.set("href", f"#{name}-" + element.attrib.pop(_XLINK_HREF).removeprefix("#"))
-    if "clip-path" in element.attrib:
-        element.set("clip-path", element.attrib["clip-path"].replace("#", f"#{name}-"))
-    if "id" in element.attrib:
-        element.set("id", f"{name}-{element.attrib['id']}")
-
-
-def _shown(label: str) -> str:
-    """A label short enough for an axis, with what matplotlib cannot draw replaced."""
-    label = _NOT_XML.sub("\ufffd", label)
-    return label if len(label) <= 24 else label[:23] + "…"
-
-
-def _bare(axes: Axes) -> None:
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.tick_params(length=0)
+        bare(axes)
+        return svg(figure, *identity)

@@ -62,8 +62,9 @@ def test_wrong_names_are_refused(named: dict[str, str], message: str) -> None:
 
 def test_a_row_without_the_key_is_refused_only_where_it_matters() -> None:
     assert find_columns(table("text", "label", "geo", lacking={"geo": 4})).text == "text"
-    with pytest.raises(PipelineError, match="row 7: expected the key 'label'"):
-        find_columns(table("text", "label", lacking={"label": 7}))
+    with pytest.raises(PipelineError, match="row 7: expected the key 'text'"):
+        find_columns(table("text", "label", lacking={"text": 7}))
+    assert find_columns(table("text", "label", lacking={"label": 7})).label == "label"
 
 
 @pytest.mark.parametrize("cell", [5, 1.5, True, ["a"], {"a": 1}, b"bytes"])

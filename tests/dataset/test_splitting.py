@@ -1,27 +1,15 @@
+import itertools
 import random
 from collections import Counter, defaultdict
 
 import pytest
+from corpora import LABELS, SHARES, corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.dataset.records import Example
 from pipeline.dataset.splitting import _Plan, sample, split
 from pipeline.errors import PipelineError
-
-SHARES = {"train": 0.65, "val": 0.10, "test": 0.25}
-LABELS = ("Down", "Flat", "Up")
-
-
-def word(number: int) -> str:
-    """A different word for each number; digits would be masked in the template."""
-    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
-
-
-def corpus(rows: list[tuple[int, str]]) -> tuple[list[Example], dict[str, int]]:
-    """Examples from pairs of group and label."""
-    examples = [Example(str(i), f"tweet {word(i)}", label) for i, (_, label) in enumerate(rows, start=1)]
-    return examples, {example.id: group for example, (group, _) in zip(examples, rows, strict=True)}
 
 
 def divide(rows: list[tuple[int, str]], seed: int = 42) -> dict[str, list[Example]]:
@@ -30,29 +18,88 @@ def divide(rows: list[tuple[int, str]], seed: int = 42) -> dict[str, list[Exampl
     return split(examples, groups, labels=labels, shares=SHARES, seed=seed)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(rows=st.lists(st.tuples(st.integers(0, 15), st.sampled_from(LABELS)), min_size=1, max_size=60))
-def test_groups_stay_whole_and_classes_are_everywhere_or_it_is_an_error(rows: list[tuple[int, str]]) -> None:
-    examples, groups = corpus(rows)
+def can_be_divided(kinds: list[frozenset[str]], labels: set[str], splits: int) -> bool:
+    """Whether any way at all to put groups with these classes into splits gives every split every class."""
+    return any(
+        all(labels == set().union(*(kind for kind, place in zip(kinds, places, strict=True) if place == split))
+            for split in range(splits))
+        for places in itertools.product(range(splits), repeat=len(kinds))
+    )  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(rows=st.lists(st.tuples(st.integers(0, 6), st.sampled_from(LABELS)), min_size=3, max_size=25))
+def test_every_class_is_in_every_split_whenever_that_can_be_done_at_all(rows: list[tuple[int, str]]) -> None:
     labels_of: dict[int, set[str]] = defaultdict(set)
     for group, label in rows:
         labels_of[group].add(label)
     present = {label for _, label in rows}
-    of_one_class = Counter(next(iter(labels)) for labels in labels_of.values() if len(labels) == 1)
-    with_class = Counter(label for labels in labels_of.values() for label in labels)
+    possible = can_be_divided([frozenset(found) for found in labels_of.values()], present, 3)
     try:
         parts = divide(rows)
     except PipelineError:
-        assert any(of_one_class[label] < 3 for label in present)
+        assert not possible
+    else:
+        assert possible
+        assert all({e.label for e in part} == present for part in parts.values())
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(rows=st.lists(st.tuples(st.integers(0, 15), st.sampled_from(LABELS)), min_size=1, max_size=60))
+def test_groups_stay_whole_and_no_row_is_lost(rows: list[tuple[int, str]]) -> None:
+    examples, groups = corpus(rows)
+    try:
+        parts = divide(rows)
+    except PipelineError:
         return
-    assert all(with_class[label] >= 3 for label in present)
     assert sorted(e.id for part in parts.values() for e in part) == sorted(e.id for e in examples)
     splits_of_group = defaultdict(set)
     for name, part in parts.items():
-        assert {e.label for e in part} == present
         for example in part:
             splits_of_group[groups[example.id]].add(name)
     assert all(len(names) == 1 for names in splits_of_group.values())
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    sizes=st.lists(st.integers(1, 8) | st.integers(1, 200), min_size=20, max_size=60),
+    seed=st.integers(0, 1000),
+)
+def test_sizes_are_near_the_shares_whatever_the_sizes_of_the_groups(sizes: list[int], seed: int) -> None:
+    # A class of small groups beside those: no split can miss its share by more than the largest group.
+    rng = random.Random(seed)
+    mixed = [[label for label in LABELS if rng.random() < 0.5] or ["Up"] for _ in sizes]
+    rows = [(g, rng.choice(mixed[g])) for g, size in enumerate(sizes) for _ in range(size)]
+    rows += [(1000 + i, LABELS[i % 3]) for i in range(60)]
+    parts = divide(rows, seed)
+    for name, share in SHARES.items():
+        assert abs(len(parts[name]) - share * len(rows)) <= max(sizes) + len(LABELS), name
+
+
+def test_a_huge_group_leaves_something_for_val_and_test() -> None:
+    rows = [(0, "Up")] * 700 + [(i, LABELS[i % 3]) for i in range(1, 301)]
+    parts = divide(rows)
+    # Train has more than its share of that class already; the others keep theirs.
+    found = {name: Counter(e.label for e in part) for name, part in parts.items()}
+    assert found["train"]["Up"] <= 701
+    assert found["test"]["Up"] == pytest.approx(2.5 * found["val"]["Up"], rel=0.1)
+    assert [found[name]["Flat"] for name in SHARES] == pytest.approx([65, 10, 25], abs=1)
+
+
+def test_mixed_groups_are_not_wasted() -> None:
+    # Six groups: val and test need one of the two mixed ones each, or a pair of pure ones.
+    rows = [(0, "Up"), (0, "Down"), (1, "Up"), (1, "Down"), (2, "Up"), (3, "Down")]
+    parts = divide(rows)
+    assert all({e.label for e in part} == {"Up", "Down"} for part in parts.values())
+
+
+def test_classes_that_share_their_groups_are_told() -> None:
+    rows = [(g, label) for g, pair in enumerate(("AB", "BC", "AC")) for label in pair]
+    with pytest.raises(PipelineError, match=r"class 'A': expected at least 3 groups .* got 2"):
+        divide(rows)
+    rows = [(g, label) for g, pair in enumerate(("AB", "BC", "AC", "A", "BC")) for label in pair]
+    with pytest.raises(PipelineError, match=r"classes A, B, C: expected enough groups .* give train, val, test one of"):
+        divide(rows)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from synthetic_predictions import LABELS, make_predictions
 
 from pipeline.scoring.evaluation import score
-from pipeline.scoring.report import Context, render, visible
+from pipeline.scoring.page import visible
+from pipeline.scoring.report import Context, render
 
 TEMPLATES = Path(__file__).parents[2] / "pipeline/scoring/templates"
 SOURCE = Path(__file__).parents[2] / "pipeline/scoring"
@@ -317,8 +318,16 @@ def test_the_section_on_the_data_shows_the_prepared_manifest(page: str) -> None:
         ["this split", "0.0 %", "0.0 %", "0.0 %"],
         ["random split", "21.7 %", "30.0 %", "40.0 %"],
     ]
-    assert facts["duplicates · largest groups · 1 · size"] == "312"
     assert facts["argv"] == "evaluate --out 'a b'"
+
+
+def test_alarms_about_the_data_stand_before_the_verdict(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    alarms = [{"kind": "machine_made", "text": "These labels <b>are</b> the output of a word list."}]
+    page = render(metrics, rows, {"data": {"alarms": alarms}})
+    first, second = list(_dom(page).iter("section"))[:2]
+    assert "Machine-made labels These labels <b>are</b> the output of a word list." in _text(first)
+    assert "verdict" in str(second.get("aria-labelledby"))
+    assert "First, about the data" not in render(metrics, rows, {"data": {"alarms": []}})
 
 
 def test_one_function_marks_text_as_html() -> None:

@@ -1,0 +1,60 @@
+"""How long the texts are, in characters and in the tokens of a model."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_BINS = 24
+
+
+@dataclass(frozen=True)
+class TokenCounter:
+    """How a model counts: its ``name``, the function from texts to numbers of tokens, and how many of them it reads."""
+
+    name: str
+    count: Callable[[Sequence[str]], Sequence[int]]
+    limit: int
+
+
+def describe_lengths(texts: Sequence[str], tokens: TokenCounter | None = None) -> dict[str, Any]:
+    """Median, 95th percentile, maximum and histogram of the lengths, and how many texts the model would not read whole.
+
+    Args:
+        texts: one at least.
+        tokens: of the model to be tuned; None where it is not at hand.
+    """
+    found: dict[str, Any] = {"characters": _describe([len(text) for text in texts]), "tokens": None}
+    if tokens is not None:
+        lengths = tokens.count(texts)
+        found["tokens"] = {
+            "tokenizer": tokens.name,
+            **_describe(lengths),
+            "limit": tokens.limit,
+            "shortened": sum(length > tokens.limit for length in lengths),
+        }
+    return found
+
+
+def _describe(lengths: Sequence[int]) -> dict[str, Any]:
+    """The numbers; the histogram has ``[from, to, n]`` with ``to`` excluded; one bin holds the longest percent."""
+    values = np.asarray(lengths)
+    longest, most = int(values.max()), float(np.quantile(values, 0.99))
+    width = _nice(max(most, 1) / _BINS)
+    edges = np.arange(0, most + width, width)
+    edges = np.append(edges[edges <= most], max(longest, most) + 1).astype(int)
+    counts, _ = np.histogram(values, edges)
+    return {
+        "median": float(np.median(values)),
+        "p95": float(np.quantile(values, 0.95)),
+        "max": longest,
+        "histogram": [[int(low), int(high), int(n)] for low, high, n in zip(edges, edges[1:], counts, strict=False)],
+    }
+
+
+def _nice(width: float) -> int:
+    """The next of 1, 2, 5, 10, 20, 50, ..."""
+    power = 10 ** math.floor(math.log10(width)) if width > 1 else 1
+    return next(int(power * step) for step in (1, 2, 5, 10) if power * step >= width)

@@ -1,0 +1,151 @@
+"""Where tables come from: files, folders, archives, and names of data sets elsewhere."""
+
+import gzip
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pipeline.errors import PipelineError, first_line
+
+SUFFIXES = (".csv", ".tsv", ".tab", ".psv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
+_PACKED = (".gz", ".zip", ".zst")
+_MAGIC = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"\x28\xb5\x2f\xfd": "zst"}
+# These are zip archives too, but not of tables.
+_OFFICE = (".xlsx", ".xlsm", ".ods", ".docx", ".numbers")
+# Bytes that a compressed file may hold. A few kilobytes can be made to unpack to more than any memory.
+_MOST = 2 << 30
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file's bytes, unpacked. ``path`` is what messages call it; ``sha256`` is that of the file on the disk."""
+
+    path: str
+    content: bytes
+    sha256: str
+    compression: str | None
+    label: str | None
+
+    @property
+    def suffix(self) -> str:
+        """What the name ends with, without what its compression added; ``.csv``, or an empty text."""
+        name = Path(self.path.lower())
+        return Path(name.stem).suffix if name.suffix in _PACKED else name.suffix
+
+
+def divide(source: str) -> tuple[Path, str | None]:
+    """The path and the label of ``PATH`` or ``PATH=LABEL``.
+
+    Raises:
+        PipelineError: there is no such file.
+    """
+    path, sign, label = source.rpartition("=")
+    if Path(source).exists() or not sign:
+        path, label = source, ""
+    if not Path(path).exists():
+        raise PipelineError(f"{path}: no such file; expected a table of tweets with their labels")
+    return Path(path), label or None
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a folder was made with ``Dataset.save_to_disk``."""
+    return any((path / name).is_file() for name in ("state.json", "dataset_info.json", "dataset_dict.json"))
+
+
+def files_in(path: Path) -> list[Path]:
+    """The file itself, or the tables in a folder and the folders below, in the order of their names.
+
+    Raises:
+        PipelineError: the folder holds no table.
+    """
+    if not path.is_dir():
+        return [path]
+    files = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and file.suffix.lower() in (*SUFFIXES, *_PACKED)
+    ]
+    if not files:
+        raise PipelineError(
+            f"{path}: expected a folder made with Dataset.save_to_disk, or one with tables ({', '.join(SUFFIXES)}); "
+            "got neither"
+        )
+    return files
+
+
+def download(source: str) -> Path:
+    """The folder with the files of ``kaggle:owner/name``.
+
+    Raises:
+        PipelineError: the package kagglehub is missing, or the download fails.
+    """
+    try:
+        import kagglehub
+    except ImportError as error:
+        raise PipelineError(f"{source}: expected the package kagglehub; pip install kagglehub") from error
+    try:
+        return Path(kagglehub.dataset_download(source.removeprefix("kaggle:")))
+    except Exception as error:  # as many kinds as there are ways to fail: no network, no account, no such name
+        raise PipelineError(
+            f"{source}: expected a data set of Kaggle, as kaggle:owner/name; {first_line(error)}"
+        ) from error
+
+
+def unpack(path: Path, label: str | None) -> Iterator[SourceFile]:
+    """The file, or the files in it where it is compressed; what it is, its first bytes say.
+
+    Raises:
+        PipelineError: it cannot be read or unpacked, or holds more than 2 GiB.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise PipelineError(f"{path}: expected a file that can be read; {error.strerror}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    kind = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
+    if kind is None or path.suffix.lower() in _OFFICE:
+        yield SourceFile(str(path), content, digest, None, label)
+        return
+    try:
+        if kind == "zip":
+            for name, member in _members(path, content):
+                yield SourceFile(f"{path}/{name}", member, digest, kind, label)
+        else:
+            yield SourceFile(str(path), _whole(path, _stream(content, kind)), digest, kind, label)
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise PipelineError(f"{path}: expected a whole {kind} file; {first_line(error)}") from error
+
+
+def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of the files in a zip archive, but for those that macOS and others hide there."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = [name for name in sorted(archive.namelist()) if not name.endswith("/")]
+        names = [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
+        if not names:
+            raise PipelineError(f"{path}: expected files in the archive, got none")
+        for name in names:
+            with archive.open(name) as member:
+                yield name, _whole(path, member)
+
+
+def _stream(content: bytes, kind: str) -> io.BufferedIOBase:
+    if kind == "gzip":
+        return gzip.GzipFile(fileobj=io.BytesIO(content))
+    import pyarrow
+
+    stream: io.BufferedIOBase = pyarrow.CompressedInputStream(pyarrow.BufferReader(content), "zstd")
+    return stream
+
+
+def _whole(path: Path, stream: IO[bytes] | io.BufferedIOBase) -> bytes:
+    content = stream.read(_MOST + 1)
+    if len(content) > _MOST:
+        raise PipelineError(f"{path}: expected at most {_MOST >> 30} GiB after unpacking, got more; unpack it yourself")
+    return content

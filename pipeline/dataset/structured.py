@@ -1,0 +1,195 @@
+"""Tables whose format says where a row ends: JSON, JSON Lines, Parquet, folders and hub names of data sets."""
+
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.dataset.delimited import Parsed, refuse_repeated
+from pipeline.dataset.tables import Rejected
+from pipeline.errors import PipelineError, first_line
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers a key that occurs twice, because ``json`` keeps the last one silently."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(key for key, _ in pairs)
+        self.repeated = counts.most_common(1)[0][0] if len(self) < len(pairs) else None
+
+
+def parse_json(path: str, content: bytes) -> Parsed:
+    """Reads a JSON list of objects from UTF-8; elements that are none are set aside, by their number.
+
+    Raises:
+        PipelineError: it is not JSON, or not a list.
+    """
+    advice = "one JSON list of objects, or one object a line"
+    try:
+        rows = json.loads(content.decode(), object_pairs_hook=_Object)
+    except RecursionError as error:
+        raise PipelineError(f"{path}: expected {advice}; got brackets nested too deeply") from error
+    except ValueError as error:
+        raise PipelineError(f"{path}: expected {advice}; {error}") from error
+    if not isinstance(rows, list):
+        raise PipelineError(f"{path}: expected a JSON list of objects, got {_kind(rows)}")
+    return _from_objects(path, enumerate(rows, start=1), "json")
+
+
+def parse_json_lines(path: str, content: bytes) -> Parsed:
+    """Reads one JSON object a line from UTF-8; lines that are none are set aside."""
+    return _from_objects(path, _json_lines(content), "jsonl")
+
+
+def parse_parquet(path: str, content: bytes) -> Parsed:
+    """Reads a Parquet file.
+
+    Raises:
+        PipelineError: it is damaged, or two columns have the same name.
+    """
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).read()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise PipelineError(f"{path}: expected a Parquet file; {first_line(error)}") from error
+    return _from_arrow(path, table, "parquet")
+
+
+def parse_folder(path: Path) -> Parsed:
+    """Reads a folder made with ``Dataset.save_to_disk``.
+
+    Raises:
+        PipelineError: it is damaged, or holds several splits.
+    """
+    import datasets
+
+    try:
+        dataset = datasets.load_from_disk(str(path))
+    except Exception as error:  # the library raises many kinds for a damaged folder; all of them mean the same here
+        raise PipelineError(f"{path}: expected a folder made with Dataset.save_to_disk; {first_line(error)}") from error
+    if isinstance(dataset, datasets.DatasetDict):
+        splits = ", ".join(dataset)
+        raise PipelineError(
+            f"{path}: holds the splits {splits}; give the folder of one, such as {path / next(iter(dataset))}"
+        )
+    return _from_dataset(str(path), dataset)
+
+
+def parse_hub(source: str) -> Parsed:
+    """Reads ``hf:org/name``, ``hf:org/name:split`` or ``hf:org/name/config:split`` from the Hugging Face hub.
+
+    Raises:
+        PipelineError: it cannot be loaded, or has several splits and none was named.
+    """
+    import datasets
+
+    name, _, split = source.removeprefix("hf:").partition(":")
+    parts = name.split("/")
+    try:
+        dataset = datasets.load_dataset("/".join(parts[:2]), "/".join(parts[2:]) or None, split=split or None)
+    except Exception as error:  # as many kinds as there are ways to fail: no network, no such name, a script
+        raise PipelineError(
+            f"{source}: expected a data set of the Hugging Face hub, as hf:org/name or hf:org/name:split; "
+            f"{first_line(error)}"
+        ) from error
+    if isinstance(dataset, dict):
+        if len(dataset) > 1:
+            example = f"{source}:{next(iter(dataset))}"
+            raise PipelineError(f"{source}: holds the splits {', '.join(dataset)}; give one of them, as {example}")
+        dataset = next(iter(dataset.values()))
+    return _from_dataset(source, dataset)
+
+
+def _json_lines(content: bytes) -> Iterator[tuple[int, Any]]:
+    """The number and the value of every line that is not blank; of one that is not JSON, a ``_Broken``."""
+    for number, line in enumerate(io.BytesIO(content), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line.decode(), object_pairs_hook=_Object)
+            except json.JSONDecodeError as error:
+                yield number, _Broken(error.msg, line)
+            except RecursionError:
+                yield number, _Broken("brackets nested too deeply", line)
+            except ValueError as error:
+                yield number, _Broken(first_line(error), line)
+
+
+class _Broken(NamedTuple):
+    """A line that is not JSON, and why."""
+
+    reason: str
+    line: bytes
+
+
+def _from_objects(path: str, rows: Iterable[tuple[int, Any]], kind: str) -> Parsed:
+    values: dict[str, list[Any]] = {}
+    numbers: list[int] = []
+    lacking: dict[str, int] = {}
+    rejected: list[Rejected] = []
+    for number, row in rows:
+        problem = _problem(row)
+        if problem:
+            rejected.append(Rejected.of(path, number, problem, _content(row)))
+            continue
+        for name in row:
+            if name not in values:
+                values[name] = [None] * len(numbers)
+                if numbers:
+                    lacking[name] = numbers[0]
+        for name, column in values.items():
+            column.append(row.get(name))
+            if name not in row:
+                lacking.setdefault(name, number)
+        numbers.append(number)
+    return Parsed(values, numbers, rejected, lacking, {"kind": kind}, "mend the rows or remove them")
+
+
+def _problem(row: object) -> str:
+    """Why a value is no row; empty where it is one."""
+    if isinstance(row, _Broken):
+        return f"expected one JSON object a line; {row.reason}"
+    if not isinstance(row, _Object):
+        return f"expected an object with named values, got {_kind(row)}"
+    if row.repeated is not None:
+        return f"the key {row.repeated!r} occurs twice"
+    for name, value in row.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{name!r} is {value}, not JSON; write null"
+    return ""
+
+
+def _content(row: object) -> str:
+    return row.line.decode().rstrip() if isinstance(row, _Broken) else json.dumps(row, ensure_ascii=False)
+
+
+def _kind(value: object) -> str:
+    names = {_Object: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _from_arrow(path: str, table: "pyarrow.Table", kind: str) -> Parsed:
+    refuse_repeated(path, table.column_names)
+    values = {name: table.column(name).to_pylist() for name in table.column_names}
+    return Parsed(values, range(1, table.num_rows + 1), facts={"kind": kind})
+
+
+def _from_dataset(path: str, dataset: "datasets.Dataset") -> Parsed:
+    """The rows of a data set, with the names of its classes in place of their numbers."""
+    import datasets
+
+    parsed = _from_arrow(path, dataset.with_format("arrow")[:], "dataset")
+    values = dict(parsed.values)
+    for name, feature in dataset.features.items():
+        if isinstance(feature, datasets.ClassLabel):
+            values[name] = [None if v is None else feature.int2str(v) for v in values[name]]
+    return replace(parsed, values=values)

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.dataset.lengths import TokenCounter, describe_lengths
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 300) | st.integers(0, 10_000), min_size=1, max_size=200))
+def test_histogram_holds_every_text_once(lengths: list[int]) -> None:
+    found = describe_lengths(["x" * length for length in lengths])["characters"]
+    bins = found["histogram"]
+    assert [n for *_, n in bins] == [sum(low <= length < high for length in lengths) for low, high, _ in bins]
+    assert sum(n for *_, n in bins) == len(lengths)
+    assert all(bins[i][1] == bins[i + 1][0] for i in range(len(bins) - 1))
+    assert 1 <= len(bins) <= 26
+    assert found["median"] == np.median(lengths)
+    assert found["p95"] == pytest.approx(np.quantile(lengths, 0.95))
+    assert found["max"] == max(lengths)
+
+
+def test_one_long_text_does_not_flatten_the_histogram() -> None:
+    bins = describe_lengths(["x" * (i % 140) for i in range(1000)] + ["x" * 9000])["characters"]["histogram"]
+    assert [high - low for low, high, _ in bins[:-1]] == [10] * (len(bins) - 1)
+    assert bins[-1] == [130, 9001, 71]
+
+
+def test_tokens_are_counted_by_the_model() -> None:
+    words = TokenCounter("words", lambda texts: [len(text.split()) for text in texts], limit=3)
+    found = describe_lengths(["a", "a b", "a b c", "a b c d"], words)["tokens"]
+    assert (found["tokenizer"], found["limit"], found["shortened"]) == ("words", 3, 1)
+    assert (found["median"], found["max"]) == (2.5, 4)
+    assert describe_lengths(["a"])["tokens"] is None
