@@ -10,6 +10,7 @@ NAMES = {
     "majority": "the majority guess",
 }
 _FEW_GROUPS = 30
+_MANY_UNPARSED = 0.1
 
 
 def verdict(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -71,7 +72,7 @@ def _headline(worse: Sequence[str], better: Sequence[str], unclear: Sequence[str
         clauses.append(f"better than {every}{_systems(better)}")
     if unclear:
         clauses.append(f"not distinguishable from {_systems(unclear)}")
-    return f"The tuned model is {'; it is '.join(clauses)}."
+    return f"By macro-F1, the tuned model is {'; it is '.join(clauses)}."
 
 
 def _difference(macro: Mapping[str, Any], accuracy: Mapping[str, Any]) -> str:
@@ -87,7 +88,12 @@ def _amount(comparison: Mapping[str, Any], interval_name: str = "") -> str:
         amount = "the same"
     else:
         amount = f"{abs(difference):.3f} {'higher' if difference > 0 else 'lower'}"
-    sure = "" if comparison["distinguishable"] else ", not distinguishable from chance"
+    if comparison["distinguishable"] or abs(difference) < 0.0005:
+        sure = ""
+    elif comparison["low"] <= 0 <= comparison["high"]:
+        sure = ", which luck alone could give"
+    else:
+        sure = ", on which interval and test disagree, so it stays undecided"
     interval = f"{comparison['low']:+.3f} to {comparison['high']:+.3f}".replace("-", "−")
     return f"{amount} ({interval_name}{interval}; {p_text(comparison['p_holm'])}){sure}"
 
@@ -107,10 +113,13 @@ def _unparsed(metrics: Mapping[str, Any]) -> str:
     tuned = metrics["systems"]["tuned"]
     count = sum(row[-1] for row in tuned["confusion"]["matrix"])
     interval = tuned["unparsed_interval"]
+    advice = ""
+    if tuned["unparsed_rate"] > _MANY_UNPARSED:
+        advice = ". It has not learnt to answer with labels: train longer (--epochs, --max_steps) or with more tweets"
     return (
         f"{percent_text(tuned['unparsed_rate'])} of its answers ({count:,} of {metrics['rows']['n']:,}; 95 % interval "
         f"{percent_text(interval['low'])} to {percent_text(interval['high'])}) could not be read as a label; "
-        "they count as wrong."
+        f"they count as wrong{advice}."
     )
 
 
