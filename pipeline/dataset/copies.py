@@ -70,20 +70,6 @@ def cap_groups(examples: Sequence[Example], groups: Mapping[str, int], most: int
     return Sifted(kept, [dropped[example.id] for example in examples if example.id in dropped])
 
 
-def drop_copies_of(test: Sequence[Example], examples: Sequence[Example], groups: Mapping[str, int]) -> Sifted:
-    """Leaves out the examples whose group of duplicates also occurs in an official test file."""
-    first: dict[int, str] = {}
-    for row in test:
-        first.setdefault(groups[row.id], row.id)
-    kept = [example for example in examples if groups[example.id] not in first]
-    dropped = [
-        Dropped.of(example, "copy of a test row", f"of {first[groups[example.id]]}")
-        for example in examples
-        if groups[example.id] in first
-    ]
-    return Sifted(kept, dropped)
-
-
 def _copies(examples: Sequence[Example]) -> Iterable[list[Example]]:
     """The examples of every template that occurs more than once."""
     copies = defaultdict(list)

@@ -109,11 +109,6 @@ def read_dates(values: Sequence[object], order: Order | None = None) -> Dates:
     return Dates(moments, order_found, unread[0] if unread else None)
 
 
-def date_range(values: Sequence[object]) -> dict[str, object]:
-    """First and last moment in a column, in UTC, and how many of its cells could not be read as one."""
-    return read_dates(values).to_json()
-
-
 def _order(dates: Sequence[re.Match[str]], order: Order | None) -> Order | Unknown | None:
     """What stands first in the dates that end in the year."""
     year_last = [match for match in dates if _ends_in_year(match)]

@@ -179,9 +179,10 @@ def _groups(examples: Sequence[Example], groups: Mapping[str, int], seed: int) -
     members = defaultdict(list)
     for example in examples:
         members[groups[example.id]].append(example)
+    orders = {template: _order(template, seed) for template in {example.template for example in examples}}
     return {
         number: _Group(
-            min(_order(example.template, seed) for example in rows),
+            min(orders[example.template] for example in rows),
             Counter(example.label for example in rows),
             len(rows),
         )

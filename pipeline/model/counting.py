@@ -6,6 +6,7 @@ from pipeline.model.base import cache_folder
 from pipeline.task import Task
 
 BASE_MODEL = "smollm2-135m"
+_CHUNK = 1_000  # texts
 
 
 class PromptLengths:
@@ -24,7 +25,11 @@ class PromptLengths:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Number of tokens of each text."""
-        return [len(one.ids) for one in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        lengths: list[int] = []
+        for start in range(0, len(texts), _CHUNK):  # what the tokenizer tells of a text takes kilobytes
+            batch = self._tokenizer.encode_batch_fast(list(texts[start : start + _CHUNK]), add_special_tokens=False)
+            lengths += [len(one.ids) for one in batch]
+        return lengths
 
 
 def prompt_lengths(task: Task, max_length: int) -> PromptLengths | None:

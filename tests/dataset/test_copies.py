@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset.copies import cap_groups, drop_copies_of, find_conflicts, resolve_copies
+from pipeline.dataset.copies import cap_groups, find_conflicts, resolve_copies
 from pipeline.dataset.records import Example
 from pipeline.errors import PipelineError
 
@@ -67,18 +67,6 @@ def test_nothing_is_lost_and_no_text_keeps_two_labels(pairs: list[tuple[str, str
     assert {e.text: e.label for e in one.kept} == majority
     assert len(one.kept) == len(majority)
     assert [e.id for e in every.kept] == [e.id for e in rows if majority.get(e.text) == e.label]
-
-
-def test_copies_of_test_rows_go_by_group() -> None:
-    train = examples(("moon", "Up"), ("moons", "Up"), ("crash", "Down"))
-    test = [Example("test:1", "moon", "Up"), Example("test:2", "moon", "Down")]
-    groups = {"1": 0, "2": 0, "3": 1, "test:1": 0, "test:2": 0}
-    kept, dropped = drop_copies_of(test, train, groups)
-    assert [example.id for example in kept] == ["3"]
-    assert [(row.id, row.reason, row.detail) for row in dropped] == [
-        ("1", "copy of a test row", "of test:1"),
-        ("2", "copy of a test row", "of test:1"),
-    ]
 
 
 def test_on_demand_all_copies_go_when_labels_differ() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset.dates import date_range, read_dates
+from pipeline.dataset.dates import read_dates
 from pipeline.errors import PipelineError
 
 MOMENT = datetime.datetime(2018, 3, 23, 0, 40, 40, tzinfo=datetime.UTC)
@@ -15,7 +15,7 @@ DAY = MOMENT.replace(hour=0, minute=0, second=0)
 
 
 def test_range_is_in_utc() -> None:
-    found = date_range(
+    found = read_dates(
         [
             "Fri Mar 23 00:40:40 +0000 2018",
             "2018-03-24T01:00:00+02:00",
@@ -24,7 +24,7 @@ def test_range_is_in_utc() -> None:
             "",
             None,
         ]
-    )
+    ).to_json()
     assert found == {"first": "2018-03-22T00:00:00+00:00", "last": "2018-03-23T23:00:00+00:00", "unread": 2}
 
 
@@ -94,7 +94,7 @@ def test_the_user_decides_where_the_column_does_not() -> None:
     assert read_dates(["03/04/2018"], "day").moments == [datetime.datetime(2018, 4, 3, tzinfo=datetime.UTC)]
     assert read_dates(["03/04/2018"], "month").moments == [datetime.datetime(2018, 3, 4, tzinfo=datetime.UTC)]
     assert read_dates(["03/23/2018"], "day").moments == [None]
-    assert date_range(["03/23/2018"])["order"] == "month first"
+    assert read_dates(["03/23/2018"]).to_json()["order"] == "month first"
 
 
 def test_a_column_that_cannot_order_rows_is_an_error() -> None:
