@@ -12,7 +12,7 @@ from conftest import make_rows
 
 from pipeline.artifacts import Row
 from pipeline.errors import PipelineError
-from pipeline.model import training
+from pipeline.model import prefix, training
 from pipeline.model.adapter import LoraSettings, add_lora, check_adapter
 from pipeline.model.base import resolve_base_model
 from pipeline.model.decoding import Classifier
@@ -79,7 +79,11 @@ def plain_loss(model: Any, encoder: Encoder, rows: Sequence[Row]) -> torch.Tenso
     return torch.stack(losses).sum() / tokens
 
 
-def test_loss_and_gradients_are_those_of_the_plain_computation(tiny_llama: Path, encoder: Encoder) -> None:
+@pytest.mark.parametrize("packed_tokens", [0, 10_000])
+def test_loss_and_gradients_are_those_of_the_plain_computation(
+    tiny_llama: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, packed_tokens: int
+) -> None:
+    monkeypatch.setattr(prefix, "PACKED_TOKENS", packed_tokens)
     torch.manual_seed(0)
     model = add_lora(load_base(resolve_base_model(str(tiny_llama)), place("fp32", "cpu")), LORA)
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
