@@ -118,10 +118,10 @@ def _parse(
         known = "YAML file with any of the options below"
     else:
         known = f"YAML file with any of the options below, or a preset: {', '.join(presets())}; laid over {preset}"
-    several = {f"--{name}" for name, kind in typing.get_type_hints(config_class).items() if kind == list[str]}
-    arguments = _join_values(_config_first(arguments, with_presets=preset is not None), several)
-    switches = {f"--{name}" for name, kind in typing.get_type_hints(config_class).items() if kind is bool}
-    arguments = _switch_on(arguments, switches)
+    kinds = {f"--{name}": kind for name, kind in typing.get_type_hints(config_class).items()}
+    arguments = _config_first(arguments, with_presets=preset is not None)
+    arguments = _join_values(arguments, {flag for flag, kind in kinds.items() if kind == list[str]})
+    arguments = _switch_on(arguments, {flag for flag, kind in kinds.items() if kind is bool})
     parser.add_argument("--config", action="config", help=known)
     parser.add_class_arguments(config_class)
     try:

@@ -217,11 +217,10 @@ def _divide(
     own, shared = drop_shared(pools, groups)
     dropped += shared
     conflicts = find_conflicts(own["train"], config.conflicts)
-    capped = isinstance(config.duplicates, int)
     resolved = resolve_copies(own["train"], "one" if config.duplicates == "one" else "all", config.conflicts)
     dropped += resolved.dropped
-    if capped:
-        resolved = cap_groups(resolved.kept, groups, config.duplicates)  # type: ignore[arg-type]
+    if isinstance(config.duplicates, int):
+        resolved = cap_groups(resolved.kept, groups, config.duplicates)
         dropped += resolved.dropped
     together, parts, facts = _split(config, loaded, resolved.kept, groups, dates, list(own)[1:])
     if config.train_rows is not None:
