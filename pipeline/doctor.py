@@ -51,18 +51,19 @@ def findings() -> list[tuple[str, str]]:
 
 
 def _versions() -> str:
-    """Every direct dependency with its version, or MISSING."""
+    """Every direct dependency with its version, or MISSING; of the optional ones those that are there."""
     try:
         wanted = importlib.metadata.requires("sentiment-tuner") or []
     except importlib.metadata.PackageNotFoundError:
         return "MISSING: sentiment-tuner is not installed; run make test, or pip install -e ."
-    names = [re.match(r"[\w.-]+", requirement).group() for requirement in wanted]  # type: ignore[union-attr]
     found = []
-    for name in names:
+    for requirement in wanted:
+        name = re.match(r"[\w.-]+", requirement).group()  # type: ignore[union-attr]
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            found.append(f"{name} MISSING")
+            if "extra ==" not in requirement:
+                found.append(f"{name} MISSING")
     return ", ".join(found)
 
 
