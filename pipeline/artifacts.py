@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -35,6 +36,7 @@ _PACKAGES = (
     *("scikit-learn", "scipy", "numpy", "pandas", "matplotlib", "seaborn", "gradio"),
 )
 _STARTED = time.monotonic()
+_PIECE = 1_000  # rows
 
 
 @dataclass(frozen=True)
@@ -196,9 +198,18 @@ def dump_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
-def dump_jsonl(values: Iterable[object]) -> str:
+def dump_rows(rows: Iterable[object]) -> Iterator[str]:
+    """The text that ``dump_json`` gives for a list, in pieces: a million rows as one text are half a gibibyte."""
+    rest, start = iter(rows), "["
+    while piece := list(islice(rest, _PIECE)):
+        yield start + dump_json(piece)[1:-3]  # without its own brackets
+        start = ","
+    yield "[]\n" if start == "[" else "\n]\n"
+
+
+def dump_jsonl(values: Iterable[object]) -> Iterator[str]:
     """JSON Lines: one compact value a line, no NaN."""
-    return "".join(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values)
+    return (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values)
 
 
 def sha256_of(path: Path) -> str:
@@ -207,13 +218,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: to a temporary name beside it, to the disk, then renamed."""
+def write_text(path: Path, text: str | Iterable[str]) -> None:
+    """Writes a file whole or not at all: to a temporary name beside it, to the disk, then renamed.
+
+    ``text`` may come in pieces, which are written one after another.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         # Paths and arguments that are not UTF-8 hold lone surrogates; they are written as JSON escapes them.
         with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

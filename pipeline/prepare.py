@@ -130,11 +130,12 @@ def prepare(config: PrepareConfig) -> Path:
     options = _load_options(config)
     loaded = load(options)
     # The libraries for what follows take seconds to load; a file that cannot be read is told of before.
+    from pipeline.dataset.bars import steps
     from pipeline.dataset.duplicates import group_duplicates
     from pipeline.dataset.summary import summary_table
 
     usable = loaded.usable
-    numbers = group_duplicates([example.template for example in usable])
+    numbers = group_duplicates([example.template for example in steps(usable, "templates")])
     groups = {example.id: number for example, number in zip(usable, numbers, strict=True)}
     dates, date_facts = dates_of(options, loaded)
     division = _divide(config, loaded, groups, dates)
@@ -340,6 +341,7 @@ def _describe(
         "lengths": describe_lengths(
             [example.text for example in kept],
             None if counter is None else TokenCounter(BASE_MODEL, counter.count, counter.room),
+            seed=config.seed,
         ),
         "timeline": timeline(kept, dates, labels),
         "labels": {
@@ -406,8 +408,8 @@ def _write_dataset(
     ]
     folder.mkdir(exist_ok=True)
     for name, examples in parts.items():
-        rows = [Row(e.id, config.instruction, e.text, e.label, division.together[e.id]).to_json() for e in examples]
-        artifacts.write_text(folder / f"{name}.json", artifacts.dump_json(rows))
+        rows = (Row(e.id, config.instruction, e.text, e.label, division.together[e.id]).to_json() for e in examples)
+        artifacts.write_text(folder / f"{name}.json", artifacts.dump_rows(rows))
     if matches is not None:
         artifacts.write_text(folder / "against.jsonl", artifacts.dump_jsonl(matches))
     artifacts.write_text(folder / "classes.svg", class_distribution(classes, labels))

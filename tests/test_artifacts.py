@@ -18,6 +18,7 @@ from pipeline.artifacts import (
     Run,
     dump_json,
     dump_jsonl,
+    dump_rows,
     new_folder,
     provenance,
     read_json,
@@ -298,6 +299,7 @@ def test_json_and_jsonl_round_trip(tmp_path_factory: pytest.TempPathFactory, val
     folder = tmp_path_factory.mktemp("json")
     write_text(folder / "a.json", dump_json(values))
     write_text(folder / "a.jsonl", dump_jsonl(values))
+    assert "".join(dump_rows(values)) == dump_json(values)
     assert read_json(folder / "a.json") == values
     assert read_jsonl(folder / "a.jsonl") == values
 
@@ -308,8 +310,16 @@ def test_file_names_that_are_not_utf8_can_be_recorded(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"path": name}
 
 
+@pytest.mark.parametrize("n", [0, 1, 2, 999, 1_000, 1_001, 2_500])
+def test_a_list_in_pieces_is_the_same_text(n: int) -> None:
+    rows = [{"text": f"{i}\u2028\n]", "n": [i]} for i in range(n)]
+    pieces = list(dump_rows(row for row in rows))
+    assert "".join(pieces) == dump_json(rows)
+    assert len(pieces) == -(-n // 1_000) + 1
+
+
 def test_no_nan_is_written() -> None:
-    for dump in (dump_json, dump_jsonl):
+    for dump in (dump_json, lambda rows: "".join(dump_rows(rows)), lambda rows: "".join(dump_jsonl(rows))):
         with pytest.raises(ValueError, match="not JSON compliant"):
             dump([float("nan")])
 

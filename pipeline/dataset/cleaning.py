@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pipeline.dataset.bars import steps
 from pipeline.dataset.records import Dropped, Example, Sifted
 from pipeline.dataset.tables import Table
 from pipeline.text import clean, has_link, is_retweet
@@ -32,7 +33,7 @@ def clean_rows(
     """
     kept: list[Example] = []
     dropped: list[Dropped] = []
-    for number, raw, label in zip(table.numbers, texts, labels, strict=True):
+    for number, raw, label in steps(zip(table.numbers, texts, labels, strict=True), "cleaning", total=len(table)):
         name = f"{prefix}{number}"
         raw = (raw or "").strip()
         if len(raw) > LONGEST:

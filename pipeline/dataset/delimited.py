@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.dataset.bars import steps
 from pipeline.dataset.layout import Layout, find_layout
 from pipeline.dataset.lines import records
 from pipeline.dataset.tables import ReadOptions, Rejected
@@ -69,7 +70,9 @@ def _parse(path: str, content: bytes, layout: Layout) -> Parsed:
     bad: list[int] = []
     rejected: list[Rejected] = []
     number = 0
-    for number, row in enumerate(records(content, layout.dialect, skip=layout.skip, width=width), start=1):
+    found = records(content, layout.dialect, skip=layout.skip, width=width)
+    # There are as many rows as line ends, or fewer.
+    for number, row in enumerate(steps(found, "reading", total=content.count(b"\n")), start=1):
         if len(row.cells) == width:
             for column, cell in zip(columns, row.cells, strict=True):
                 column.append(cell)

@@ -18,8 +18,8 @@ from itertools import pairwise
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
+from pipeline.dataset.bars import steps
 from pipeline.dataset.grams import GramSets, Ints, gram_sets, grams, ranges
 
 __all__ = ["THRESHOLD", "grams", "group_duplicates"]
@@ -53,7 +53,7 @@ def _components(templates: list[str], threshold: float) -> list[int]:
         return list(range(len(templates)))
     join = _Join(gram_sets(templates), threshold, np.arange(len(templates)))
     classes = _classes(join.sets.sizes)
-    with tqdm(total=len(templates), desc="near-duplicates", unit="text", disable=None, leave=False) as bar:
+    with steps((), "near-duplicates", total=len(templates)) as bar:
         for at, larger in enumerate(classes):
             for smaller in reversed(classes[: at + 1]):
                 if join.sets.sizes[smaller].max() < threshold * join.sets.sizes[larger].min() - _SLACK:

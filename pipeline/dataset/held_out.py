@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 
 from pipeline.dataset.records import Example
-from pipeline.dataset.splitting import sample
+from pipeline.dataset.splitting import sample, split
+from pipeline.errors import PipelineError
 
 FOLDS = 5
 MOST = 5_000
@@ -68,10 +68,15 @@ def held_out(
         X = clone(model[:-1]).fit_transform([example.text for example in examples])
     except ValueError:  # the vocabulary is empty
         return None
-    folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
+    k = min(FOLDS, fewest)
+    try:
+        parts = split(examples, groups, labels=labels, shares={f"fold {i}": 1 / k for i in range(k)}, seed=seed)
+    except PipelineError:  # too many groups have several classes
+        return None
+    place = {example.id: i for i, example in enumerate(examples)}
     probabilities = np.zeros((len(examples), len(labels)))
-    for train, test in folds.split(X, given, numbers):
-        if len(np.unique(given[train])) < len(labels):
-            return None
-        probabilities[test] = clone(model[-1]).fit(X[train], given[train]).predict_proba(X[test])
-    return HeldOut(examples, tuple(labels), given, numbers, probabilities, folds.n_splits)
+    for part in parts.values():
+        test = np.zeros(len(examples), dtype=bool)
+        test[[place[example.id] for example in part]] = True
+        probabilities[test] = clone(model[-1]).fit(X[~test], given[~test]).predict_proba(X[test])
+    return HeldOut(examples, tuple(labels), given, numbers, probabilities, k)

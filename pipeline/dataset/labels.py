@@ -1,5 +1,6 @@
 """From the spellings of a label in a file to the classes of the task."""
 
+import functools
 import math
 import re
 from collections import Counter
@@ -30,8 +31,12 @@ def canonical(value: object) -> str | None:
     ``1``, ``1.0``, ``"+1"`` and ``"01"`` are ``"1"``; ``"Positive "``, ``["positive"]`` and ``"['positive']"`` are
     ``"positive"``; null, NaN and the empty text are None.
     """
-    spelling = _spelling(value)
-    folded = fold(spelling)
+    return _canonical(value) if isinstance(value, str) else _canonical(_spelling(value))
+
+
+@functools.lru_cache(maxsize=1024)  # labels are few, rows are many
+def _canonical(value: str) -> str | None:
+    folded = fold(_spelling(value))
     if not folded:
         return None
     number = _number(folded)

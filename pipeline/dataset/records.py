@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -60,7 +60,7 @@ class Dropped:
 
     def to_json(self) -> dict[str, object]:
         """The row as it stands in ``dropped.jsonl``."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 class Sifted(NamedTuple):

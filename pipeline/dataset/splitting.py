@@ -3,12 +3,13 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import eye_array, kron
 
+from pipeline.dataset.bars import steps
 from pipeline.dataset.records import Dropped, Example, Sifted
 from pipeline.errors import PipelineError
 
@@ -27,7 +28,7 @@ class _Plan:
     """Wanted and reached numbers of rows by split and class."""
 
     wanted: Mapping[str, Mapping[str, float]]
-    reached: dict[str, Counter[str]] = field(default_factory=dict)
+    reached: Mapping[str, dict[str, int]]
 
     def cost(self, split: str, counts: Mapping[str, int]) -> float:
         """Change of Pearson's chi-square of the plan if a group with these class counts joins the split.
@@ -35,7 +36,15 @@ class _Plan:
         With n reached and T wanted of a class, (n + c - T)^2 / T - (n - T)^2 / T = c * (c + 2 * (n - T)) / T.
         """
         reached, wanted = self.reached[split], self.wanted[split]
-        return sum(c * (c + 2 * (reached[label] - wanted[label])) / wanted[label] for label, c in counts.items())
+        change = 0.0
+        for label, c in counts.items():  # a loop, because this runs three times for every group
+            change += c * (c + 2 * (reached[label] - wanted[label])) / wanted[label]
+        return change
+
+    def add(self, split: str, counts: Mapping[str, int]) -> None:
+        """Lets a group with these class counts join the split."""
+        for label, c in counts.items():
+            self.reached[split][label] += c
 
 
 def split(
@@ -64,13 +73,15 @@ def split(
     """
     members = _groups(examples, groups, seed)
     totals = Counter(example.label for example in examples)
-    plan = _Plan({name: {label: n * share for label, n in totals.items()} for name, share in shares.items()})
-    plan.reached.update({name: Counter() for name in shares})
+    plan = _Plan(
+        {name: {label: n * share for label, n in totals.items()} for name, share in shares.items()},
+        {name: dict.fromkeys(labels, 0) for name in shares},
+    )
     split_of: dict[int, str] = {}
 
     def assign(number: int, name: str) -> None:
         split_of[number] = name
-        plan.reached[name].update(members[number].counts)
+        plan.add(name, members[number].counts)
 
     smallest = sorted(members, key=lambda number: (members[number].size, members[number].order))
     groups_with = {label: [number for number in smallest if label in members[number].counts] for label in labels}
@@ -87,7 +98,9 @@ def split(
         for name in sorted(shares, key=lambda name: shares[name]):
             if not plan.reached[name][label]:
                 assign(next(number for number in candidates if number not in split_of), name)
-    for number in sorted(members, key=lambda number: (-members[number].size, members[number].order)):
+    for number in steps(
+        sorted(members, key=lambda number: (-members[number].size, members[number].order)), "splitting"
+    ):
         if number not in split_of:
             counts = members[number].counts
             assign(number, min(shares, key=lambda name: plan.cost(name, counts)))
@@ -183,7 +196,7 @@ def _groups(examples: Sequence[Example], groups: Mapping[str, int], seed: int) -
     return {
         number: _Group(
             min(orders[example.template] for example in rows),
-            Counter(example.label for example in rows),
+            Counter([example.label for example in rows]) if len(rows) > 1 else {rows[0].label: 1},
             len(rows),
         )
         for number, rows in members.items()

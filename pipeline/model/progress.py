@@ -71,7 +71,7 @@ class TrainingLog(TrainerCallback):
                 f"step {state.global_step}: {', '.join(broken)} is not a finite number, the training has diverged; "
                 "lower --learning_rate, or raise --warmup"
             )
-        self._file.write(dump_jsonl([{"step": state.global_step, **(logs or {})}]))
+        self._file.writelines(dump_jsonl([{"step": state.global_step, **(logs or {})}]))
 
 
 def tensorboard(folder: Path) -> TensorBoardCallback:

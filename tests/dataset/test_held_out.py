@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from sklearn.model_selection import StratifiedGroupKFold
 from wordy import LABELS, alone, examples_of, texts_of, word_model
 
 from pipeline.dataset.held_out import held_out
 from pipeline.dataset.records import Example
+from pipeline.dataset.splitting import split
 
 
 def test_answers_come_from_models_that_have_not_seen_the_group() -> None:
@@ -31,11 +31,11 @@ def test_probabilities_are_those_of_the_model_fitted_on_the_other_folds() -> Non
     assert found.probabilities.sum(axis=1) == pytest.approx(1)
     features, classifier = word_model()
     X = features.fit_transform(texts)
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=3).split(X, found.given, found.groups)
-    train, test = next(iter(folds))
-    given = np.array(classes)
-    expected = classifier.fit(X[train], given[train]).predict_proba(X[test])
-    assert found.probabilities[test] == pytest.approx(expected)
+    shares = {f"fold {i}": 0.2 for i in range(5)}
+    for part in split(examples, alone(examples), labels=LABELS, shares=shares, seed=3).values():
+        test = np.isin([example.id for example in examples], [example.id for example in part])
+        expected = classifier.fit(X[~test], np.array(classes)[~test]).predict_proba(X[test])
+        assert found.probabilities[test] == pytest.approx(expected)
 
 
 def test_large_sets_are_sampled_with_their_classes_in_proportion() -> None:
