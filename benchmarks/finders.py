@@ -1,6 +1,5 @@
 """Ways to find near-duplicate texts, all with one signature: texts to a group number for each."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,9 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import CountVectorizer
 
 from pipeline.dataset.duplicates import THRESHOLD, grams, group_duplicates
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, first_line
+from pipeline.model.base import cache_folder
+from pipeline.model.counting import BASE_MODEL
 
 Finder = Callable[[Sequence[str]], list[int]]
 
@@ -73,16 +74,27 @@ def datasketch_finder() -> Finder:
 
 
 def semhash_finder(model: str | None) -> Finder:
-    """As its README shows it. Compares meanings, so its groups are other ones by intention."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    from model2vec import StaticModel
-    from semhash import SemHash
+    """As its README shows it. Compares meanings, so its groups are other ones by intention.
 
-    name = model or "minishlab/potion-base-8M"
-    try:
-        encoder = StaticModel.from_pretrained(name)
-    except Exception as error:  # a model that cannot be had comes as many kinds of error
-        raise PipelineError(f"no model {name} on this machine; give a folder with one by --semhash_model") from error
+    Its default model is on a hub. Without ``model``, a folder, the token vectors of this project's base model stand in:
+    they take the same steps, so the time can be compared, and the groups even less.
+    """
+    from model2vec import StaticModel
+    from safetensors.torch import load_file
+    from semhash import SemHash
+    from tokenizers import Tokenizer
+
+    if model is not None:
+        try:
+            encoder = StaticModel.from_pretrained(model)
+        except Exception as error:  # a model that cannot be had comes as many kinds of error
+            raise PipelineError(f"{model}: expected a folder with a model2vec model; {first_line(error)}") from error
+    else:
+        folder = cache_folder() / BASE_MODEL
+        if not folder.is_dir():
+            raise PipelineError(f"{folder} is not there yet; run make demo, or give a folder by --semhash_model")
+        weights = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+        encoder = StaticModel(weights.float().numpy(), Tokenizer.from_file(str(folder / "tokenizer.json")))
 
     def find(texts: Sequence[str]) -> list[int]:
         place = {text: i for i, text in enumerate(texts)}

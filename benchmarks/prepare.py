@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from benchmarks.finders import Entrant, agreement, entrants, every_pair
@@ -36,7 +37,7 @@ class BenchmarkConfig:
     options: list[str] = field(default_factory=list)
     """Options for python -m pipeline.prepare, such as ["--drop_links=false"]."""
     semhash_model: str | None = None
-    """Folder with a model2vec model for semhash; its default model is on the Hugging Face hub."""
+    """Folder with a model2vec model for semhash; without one, the token vectors of the embedded base model."""
     seed: int = 0
     """Seed of the made-up tweets."""
 
@@ -48,7 +49,8 @@ def benchmark(config: BenchmarkConfig) -> None:
     """
     if config.repeats < 1 or min([*config.sizes, *config.curve], default=1) < 1:
         raise PipelineError("--repeats, --sizes, --curve: expected numbers of 1 or more")
-    for line in [*_machine(), "", *_compared(config), "", *_curve(config)]:
+    # The curve first: a process starts with the peak memory of the one that made it, and comparing takes much.
+    for line in chain(_machine(), [""], _curve(config), [""], _compared(config)):
         print(line, flush=True)
 
 

@@ -40,8 +40,8 @@ class PrepareConfig:
     """Show what was understood of the files, and write nothing."""
     labels: str | None = None
     """What the label values mean, in the order the classes shall have, low to high, such as
-    0=Bearish,2=Neutral,1=Bullish, or bad,fair,good. Not needed for -1, 0, 1 and negative, neutral, positive; other
-    words are put in alphabetical order."""
+    0=Bearish,2=Neutral,1=Bullish, or bad,fair,good; NA= says that NA is no label, as null and NaN are. Not needed for
+    -1, 0, 1 and negative, neutral, positive; other words are put in alphabetical order."""
     text_column: str | None = None
     """Column with the tweet, if it has an unusual name; its number in a file without a header."""
     label_column: str | None = None

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.dataset.bars import steps
+from pipeline.dataset.bars import bar
 from pipeline.dataset.grams import GramSets, Ints, gram_sets, grams, ranges
 
 __all__ = ["THRESHOLD", "grams", "group_duplicates"]
@@ -53,13 +53,13 @@ def _components(templates: list[str], threshold: float) -> list[int]:
         return list(range(len(templates)))
     join = _Join(gram_sets(templates), threshold, np.arange(len(templates)))
     classes = _classes(join.sets.sizes)
-    with steps((), "near-duplicates", total=len(templates)) as bar:
+    with bar("near-duplicates", len(templates)) as progress:
         for at, larger in enumerate(classes):
             for smaller in reversed(classes[: at + 1]):
                 if join.sets.sizes[smaller].max() < threshold * join.sets.sizes[larger].min() - _SLACK:
                     break
                 join.classes(smaller, larger)
-            bar.update(len(larger))
+            progress.update(len(larger))
     component: list[int] = join.roots(np.arange(len(templates))).tolist()
     return component
 

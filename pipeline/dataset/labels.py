@@ -15,14 +15,20 @@ from pipeline.text import clean, fold
 _HOME = {fold(label): label for label in SENTIMENT_LABELS} | dict(zip(("-1", "0", "1"), SENTIMENT_LABELS, strict=True))
 _LIST_OF_ONE = re.compile(r"""\[\s*(['"])((?:(?!\1).)*)\1\s*\]""", re.DOTALL)
 _MOST = 20
+# How databases and data frames write that there is nothing. "na" and "none" are left alone: they may be classes.
+_NOTHING = frozenset({"null", "nan", "<na>", "\\n"})
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes in their order, and which canonical value of the file belongs to which."""
+    """The classes in their order, and which canonical value of the file belongs to which.
+
+    The values ``without`` say that there is no label.
+    """
 
     labels: tuple[str, ...]
     label_of: Mapping[str, str]
+    without: frozenset[str] = _NOTHING
 
 
 def canonical(value: object) -> str | None:
@@ -49,17 +55,20 @@ def find_classes(columns: Sequence[tuple[Table, str]], mapping: str | None = Non
     """The classes of the label columns of one file or more.
 
     ``mapping`` is the user's, as in ``0=Bearish,2=Neutral,1=Bullish`` or, where the values are the classes' names,
-    ``bad,fair,good``; its order is that of the classes. Without it,
-    -1, 0, 1 and the words negative, neutral, positive are the three classes of sentiment, of which those that occur
-    are kept; and 2 to 20 other texts are taken as the names of the classes, sorted.
+    ``bad,fair,good``; its order is that of the classes, and ``NA=`` says that NA is no label. Without it, -1, 0, 1 and
+    the words negative, neutral, positive are the three classes of sentiment, of which those that occur are kept; and 2
+    to 20 other texts are taken as the names of the classes, sorted. What is written for nothing (null, NaN) is no
+    label unless the mapping says otherwise.
 
     Raises:
         PipelineError: the mapping is malformed, or there is none and the values do not speak for themselves.
     """
     if mapping is not None:
-        label_of = _parse_mapping(mapping)
-        return Classes(tuple(dict.fromkeys(label_of.values())), label_of)
-    counts = Counter(value for *_, value in _values(columns) if value is not None)
+        named = _parse_mapping(mapping)
+        label_of = {value: label for value, label in named.items() if label}
+        without = _NOTHING - label_of.keys() | (named.keys() - label_of.keys())
+        return Classes(tuple(dict.fromkeys(label_of.values())), label_of, without)
+    counts = Counter(value for *_, value in _values(columns) if value is not None and value not in _NOTHING)
     _refuse_unclear(columns, counts)
     if counts.keys() <= _HOME.keys():
         label_of = {value: _HOME[value] for value in counts}
@@ -69,7 +78,7 @@ def find_classes(columns: Sequence[tuple[Table, str]], mapping: str | None = Non
 
 
 def classes_of(table: Table, column: str, classes: Classes) -> list[str | None]:
-    """The class of every row; None where the cell is empty.
+    """The class of every row; None where the cell is empty or says that there is no label.
 
     Raises:
         PipelineError: a value belongs to no class.
@@ -77,10 +86,13 @@ def classes_of(table: Table, column: str, classes: Classes) -> list[str | None]:
     labels: list[str | None] = []
     for number, cell in zip(table.numbers, table.values[column], strict=True):
         value = canonical(cell)
+        if value in classes.without:
+            value = None
         if value is not None and value not in classes.label_of:
             raise PipelineError(
                 f"{table.source}, row {number}: expected {column!r} to be one of "
-                f"{', '.join(classes.label_of)}; got {str(cell)[:80]!r}; correct it, or add it to --labels"
+                f"{', '.join(classes.label_of)}; got {str(cell)[:80]!r}; correct it, or add it to --labels (as "
+                f"{value[:40]}= if it is no label)"
             )
         labels.append(None if value is None else classes.label_of[value])
     return labels
@@ -93,12 +105,15 @@ def _parse_mapping(mapping: str) -> dict[str, str]:
         value, label = canonical(key), clean(name if equals else key)
         # Alone, a word names itself; a number does not, and with a colon somebody meant a pair.
         alone = not equals and value is not None and (_number(value) is not None or ":" in key)
-        if value is None or not label or "=" in name or alone:
+        if value is None or not (label or equals) or "=" in name or alone:
             raise PipelineError(
                 f"--labels: expected VALUE=Class pairs divided by commas, such as 0=Bearish,1=Bullish; got {pair!r}"
             )
         if label_of.setdefault(value, label) != label:
-            raise PipelineError(f"--labels: {value!r} is {label_of[value]} and {label}; give each value one class")
+            both = f"{label_of[value] or 'nothing'} and {label or 'nothing'}"
+            raise PipelineError(f"--labels: {value!r} is {both}; give each value one class")
+    if not any(label_of.values()):
+        raise PipelineError(f"--labels: expected VALUE=Class for two values at least, got {mapping!r}")
     return label_of
 
 
@@ -135,7 +150,7 @@ def _names(columns: Sequence[tuple[Table, str]]) -> dict[str, str]:
         (value, _spelling(cell))
         for table, column in columns
         for cell in table.values[column]
-        if (value := canonical(cell)) is not None
+        if (value := canonical(cell)) is not None and value not in _NOTHING
     )
     best = sorted(spellings, key=lambda pair: (-spellings[pair], pair[1]))
     return dict(reversed(best))

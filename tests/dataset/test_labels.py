@@ -92,7 +92,9 @@ def test_mapping_wins_over_the_home_case() -> None:
     assert read("0", "1", mapping="1=Good,0=Bad") == (("Good", "Bad"), ["Bad", "Good"])
 
 
-@pytest.mark.parametrize("mapping", ["", "0", "0=", "=Bad", "0=Bad,", "0=Bad=Worse", "0:Bad,1:Good", "0=Bad;1=Good"])
+@pytest.mark.parametrize(
+    "mapping", ["", "0", "0=", "0=,1=", "=Bad", "0=Bad,", "0=Bad=Worse", "0:Bad,1:Good", "0=Bad;1=Good"]
+)
 def test_malformed_mapping(mapping: str) -> None:
     with pytest.raises(PipelineError, match="--labels: expected VALUE=Class"):
         read("0", "1", mapping=mapping)
@@ -135,3 +137,13 @@ def test_classes_of_two_files_are_found_together() -> None:
     classes = find_classes([(first, "sentiment"), (second, "sentiment")])
     assert classes.labels == ("down", "flat", "up")
     assert classes_of(second, "sentiment", classes) == ["flat", "up"]
+
+
+def test_what_is_written_for_nothing_is_no_label() -> None:
+    cells = ["up", "NULL", "down", "nan", "<NA>", r"\N", "", None, float("nan")]
+    assert read(*cells) == (("down", "up"), ["up", None, "down", *[None] * 6])
+    # Words may be classes; a person can say otherwise of both.
+    words = ["up", "none", "down", "NULL"]
+    assert read(*words) == (("down", "none", "up"), ["up", "none", "down", None])
+    assert read(*words, mapping="down,up,none=") == (("down", "up"), ["up", None, "down", None])
+    assert read(*words, mapping="down,null=flat,up,none=") == (("down", "flat", "up"), ["up", None, "down", "flat"])
