@@ -140,15 +140,17 @@ def prepare(config: PrepareConfig) -> Path:
     dates, date_facts = dates_of(options, loaded)
     division = _divide(config, loaded, groups, dates)
     common, suspects = _describe(config, loaded, groups, dates, division)
-    content = {**common, "dates": date_facts}
+    content = {**common, "dates": date_facts, "leakage": _usual_leakage(config, loaded, groups)}
     with artifacts.new_folder(out) as folder:
         context = _write_lists(folder, loaded, division, suspects)
-        contents = []
-        for i, parts in enumerate(division.parts, start=1):
-            home = folder if config.folds is None else folder / f"fold-{i}"
-            contents.append(_write_dataset(config, loaded, home, parts, groups, division, content, context))
+        homes = [folder] if config.folds is None else [folder / f"fold-{i + 1}" for i in range(config.folds)]
+        contents = [
+            _write_dataset(config, loaded, home, parts, groups, division, content, context)
+            for home, parts in zip(homes, division.parts, strict=True)
+        ]
         if config.folds is not None:
-            artifacts.write_manifest(folder, "folds", loaded.task, content)
+            tests = {home.name: each["classes"]["test"] for home, each in zip(homes, contents, strict=True)}
+            _write_overview(folder, loaded, {**content, "classes": tests}, context)
     for each in contents:
         log.info("%s", summary_table(each))
     return out
@@ -382,6 +384,7 @@ def _write_dataset(
 ) -> dict[str, Any]:
     """Writes one finished data set: the splits, their page, their card and their manifest, whose content it gives."""
     from pipeline.dataset.alarms import find_alarms
+    from pipeline.dataset.leakage import leakage
     from pipeline.dataset.power import describe_imbalance, describe_power
     from pipeline.dataset.summary import count_classes
     from pipeline.scoring.comparison import smallest_detectable
@@ -391,11 +394,12 @@ def _write_dataset(
 
     labels = loaded.task.labels
     classes = count_classes(parts, labels)
-    leaks, matches = _leakage(config, loaded, parts, groups)
+    against, matches = _contamination(config, loaded, parts)
+    made = {"made": leakage(parts["train"], parts["test"], groups).to_json()}
     content = {
         **common,
         "classes": classes,
-        "leakage": leaks,
+        "leakage": {**made, **common["leakage"], **against},
         "imbalance": describe_imbalance(classes["train"], _BATCH_SIZE),
         "power": describe_power(parts["test"], division.together, labels, smallest_detectable),
     }
@@ -419,19 +423,33 @@ def _write_dataset(
     return content
 
 
-def _leakage(
-    config: PrepareConfig, loaded: "Loaded", parts: "Parts", groups: Mapping[str, int]
-) -> tuple[dict[str, Any], list[dict[str, str]] | None]:
-    """What leaks in this split, in others that would be made, and from another file; and the rows of the latter."""
+def _write_overview(folder: Path, loaded: "Loaded", content: dict[str, Any], context: "DataContext") -> None:
+    """Finishes the folder that holds the folds: what is the same for all, and the classes of each test."""
+    from pipeline.dataset.alarms import find_alarms
+    from pipeline.scoring.data_page import render_data_page
+
+    content["alarms"] = find_alarms(content)
+    artifacts.write_text(folder / "data.html", render_data_page(content, context))
+    artifacts.write_manifest(folder, "folds", loaded.task, content)
+
+
+def _usual_leakage(config: PrepareConfig, loaded: "Loaded", groups: Mapping[str, int]) -> dict[str, Any]:
+    """What leaks in the splits that would be made otherwise."""
     from pipeline.dataset.leakage import leakage, random_leakage
 
     source = loaded.sifted["source"].kept
-    leaks = {"made": leakage(parts["train"], parts["test"], groups).to_json()}
+    leaks = {"random_split": random_leakage(source, groups, config.test, config.seed).to_json()}
     if "test" in loaded.sifted:
-        leaks["official_split"] = leakage(source, loaded.sifted["test"].kept, groups).to_json()
-    leaks["random_split"] = random_leakage(source, groups, config.test, config.seed).to_json()
+        leaks = {"official_split": leakage(source, loaded.sifted["test"].kept, groups).to_json(), **leaks}
+    return leaks
+
+
+def _contamination(
+    config: PrepareConfig, loaded: "Loaded", parts: "Parts"
+) -> tuple[dict[str, Any], list[dict[str, str]] | None]:
+    """What each split has in common with the file ``against``, and the rows; nothing without one."""
     if config.against is None:
-        return leaks, None
+        return {}, None
     from pipeline.dataset.columns import find_text, texts_of
     from pipeline.dataset.contamination import contamination
     from pipeline.dataset.loading import read
@@ -441,7 +459,7 @@ def _leakage(
     texts = texts_of(other, find_text(other, loaded.columns.text))
     named = {str(number): clean(text or "") for number, text in zip(other.numbers, texts, strict=True)}
     found, matches = contamination(parts, {number: text for number, text in named.items() if text})
-    leaks |= {"against" if name == "test" else f"against_{name}": each.to_json() for name, each in found.items()}
+    leaks = {"against" if name == "test" else f"against_{name}": each.to_json() for name, each in found.items()}
     return leaks, [match.to_json() for match in matches]
 
 

@@ -303,6 +303,11 @@ def test_folds_are_finished_folders_and_test_every_row_once(tmp_path: Path) -> N
     assert sorted(map(int, tests)) == list(range(1, 121))
     with pytest.raises(PipelineError, match="says kind 'folds'"):
         PreparedDataset.load(out)
+    manifest = read_json(out / "manifest.json")
+    folds = [read_json(out / f"fold-{i}" / "manifest.json") for i in range(1, 5)]
+    assert manifest["classes"] == {f"fold-{i}": fold["classes"]["test"] for i, fold in enumerate(folds, start=1)}
+    assert manifest["leakage"] == {"random_split": folds[0]["leakage"]["random_split"]}
+    assert "every row is in the test of one of them" in (out / "data.html").read_text(encoding="utf-8")
 
 
 def test_decisions_of_a_person_hold_and_copies_in_another_file_are_listed(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def describe_lengths(texts: Sequence[str], tokens: TokenCounter | None = None, *
             **described,
             "max": max([described["max"], *longest]),
             "n": len(sample),
+            "of": len(texts),
             "limit": tokens.limit,
             "shortened": sum(length > tokens.limit for length in longest),
         }

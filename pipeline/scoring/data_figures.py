@@ -5,6 +5,7 @@ from datetime import datetime
 
 import matplotlib as mpl
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 
@@ -54,9 +55,9 @@ def class_bars(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -
     with canvas((NARROW, 0.7 + 0.33 * len(labels))) as figure:
         axes = figure.add_subplot()
         left = np.zeros(len(labels))
-        for i, (split, row) in enumerate(counts.items()):
+        colours = SPLIT_COLOURS if len(counts) <= len(SPLIT_COLOURS) else sns.color_palette("crest", len(counts))
+        for colour, (split, row) in zip(colours, counts.items(), strict=False):
             n = np.array([row.get(label, 0) for label in labels])
-            colour = SPLIT_COLOURS[i % len(SPLIT_COLOURS)]
             axes.barh(range(len(labels)), n, left=left, height=0.62, color=colour, label=shown(split))
             left += n
         for y, total in enumerate(left):

@@ -26,7 +26,6 @@ def render_data_page(content: Mapping[str, Any], context: DataContext) -> str:
     view = {name: section.view(content, context) for name, section in SECTIONS.items()}
     return _template().render(
         title=context.get("title") or title_of(content),
-        made=context.get("made", "")[:10],
         labels=labels_of(content),
         alarms=[(page.alarm_name(alarm["kind"]), alarm["text"]) for alarm in content.get("alarms", [])],
         checked="alarms" in content,

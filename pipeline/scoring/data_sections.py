@@ -15,7 +15,16 @@ SAMPLES_A_CLASS = 8
 # Classes whose sample rows are open to see when the page opens.
 _CLASSES_UNFOLDED = 6
 LEAKS = ("exact", "template", "near")
-_LEXICONS = {"textblob": "TextBlob", "vader": "VADER", "afinn": "AFINN"}
+_LEXICONS = {"textblob": "TextBlob", "vader": "VADER"}
+_DUPLICATES = {
+    "usable_rows": "Usable rows",
+    "templates": "Texts that differ in more than names, links, numbers, case and punctuation",
+    "groups": "Groups of near-duplicates",
+    "rows_in_groups_of_two_or_more": "Rows in groups of two or more",
+    "conflicting": "Rows left out because copies have other labels",
+    "policy": "How many of a text were kept",
+    "conflicts_policy": "Which label holds where copies differ",
+}
 # What of the manifest has a place of its own; all else is listed under how it was made.
 _SHOWN_APART = {
     *("rows", "rejected", "classes", "duplicates", "leakage", "splits", "lengths", "timeline", "imbalance", "power"),
@@ -26,13 +35,12 @@ _SHOWN_APART = {
 class DataContext(TypedDict, total=False):
     """What the page shows besides the manifest; every key may be missing.
 
-    ``title`` is the heading, ``made`` an ISO date. The rest are rows: ``samples`` (split, label, id, text),
+    ``title`` is the heading. The rest are rows: ``samples`` (split, label, id, text),
     ``suspects`` (id, label, suggested, probability_of_label, text), ``conflicts`` (text, label_counts, outcome) and
     ``rejected`` (file, line, reason, content).
     """
 
     title: str
-    made: str
     samples: Sequence[Mapping[str, Any]]
     suspects: Sequence[Mapping[str, Any]]
     conflicts: Sequence[Mapping[str, Any]]
@@ -106,9 +114,8 @@ def _classes(content: Mapping[str, Any], context: DataContext) -> dict[str, Any]
         "total": total,
         "smallest": min(((sum(row), label) for label, row in table), key=lambda pair: pair[0]),
         "how": how,
-        "more": page.facts(
-            {name: each for name in ("folds", "later_copies") if (each := _at(content, "splits", name))}
-        ),
+        "folds": _at(content, "splits", "folds", "n"),
+        "more": page.facts({"later_copies": how["later_copies"]}) if how.get("later_copies") else [],
         "figure": page.trusted(draw.class_bars(counts, labels)),
     }
 
@@ -150,7 +157,11 @@ def _duplicates(content: Mapping[str, Any], context: DataContext) -> dict[str, A
     shares = found.get("class_shares_in_copies")
     description = "Share of each class that lies in groups of copies"
     return {
-        "facts": page.facts({k: v for k, v in found.items() if not isinstance(v, list | dict)}),
+        "facts": [
+            (_DUPLICATES.get(name, name), f"{each:,}" if isinstance(each, int) else str(each))
+            for name, each in found.items()
+            if each is not None and not isinstance(each, list | dict)
+        ],
         "campaigns": _folded(campaigns, LISTED_UNFOLDED),
         "shares": shares,
         "figure": page.trusted(draw.share_bars(shares, "copies", description)) if shares else None,

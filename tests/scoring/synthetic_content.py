@@ -203,7 +203,6 @@ def make_context(labels: tuple[str, ...] = LABELS, *, text: str | None = None, n
     k = len(labels)
     return {
         "title": "march_tweets and april_tweets",
-        "made": "2026-03-01T10:00:00+00:00",
         "samples": [
             {"split": ("train", "val", "test")[i % 3], "label": labels[i % k], "id": str(7 * i), "text": say(i)}
             for i in range(4 * k)
