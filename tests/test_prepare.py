@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import datasets
 import pytest
 
+from pipeline import artifacts
 from pipeline.artifacts import SPLITS, PreparedDataset, read_json, read_jsonl, sha256_of
 from pipeline.errors import PipelineError
 from pipeline.prepare import PrepareConfig, main, prepare
@@ -254,6 +256,25 @@ def test_source_is_not_touched_and_nothing_is_overwritten(tmp_path: Path) -> Non
 def test_mistakes_leave_nothing_behind(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(PipelineError, match=message):
         prepare(replace(config(tmp_path, rows()), **options))
+    assert [path.name for path in tmp_path.iterdir()] == ["tweets.csv"]
+
+
+@pytest.mark.parametrize("last", [1, 4, 6, 9, 11])
+def test_stopped_at_any_write_it_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+    write_text, written = artifacts.write_text, []
+
+    def stopped(path: Path, text: str | Iterable[str]) -> None:
+        written.append(path)
+        if len(written) < last:
+            write_text(path, text)
+        else:
+            path.write_text("half")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(artifacts, "write_text", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(config(tmp_path, rows()))
+    assert len(written) == last
     assert [path.name for path in tmp_path.iterdir()] == ["tweets.csv"]
 
 
