@@ -243,12 +243,20 @@ def refuse_existing(folder: str | Path) -> Path:
         PipelineError: something is there already, or nothing can be written there. Nothing is ever overwritten.
     """
     folder = Path(folder)
-    if folder.exists() or folder.is_symlink():
+    if os.path.lexists(folder):
         state = " and is unfinished" if folder.is_dir() and not (folder / MANIFEST).exists() else ""
         raise PipelineError(f"{folder}: already exists{state}; choose another --out, or remove it")
     home = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
-    if not (home.is_dir() and os.access(home, os.W_OK | os.X_OK)):
-        raise PipelineError(f"{folder}: expected a place to write to; {home} is none; choose another --out")
+    names = [name for name in folder.absolute().relative_to(home).parts if name != ".."]
+    try:
+        # Permissions alone do not tell, as in /proc; and names may be too long.
+        with tempfile.TemporaryDirectory(dir=home) as trial:
+            Path(trial, *names).mkdir(parents=True)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise PipelineError(
+            f"{folder}: expected a place to write to; {home} is none: {reason}; choose another --out"
+        ) from error
     return folder
 
 
@@ -257,11 +265,17 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, which gets its name only when the block ends well; else nothing remains."""
     refuse_existing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    # Cut, because a name that is just short enough would be too long with what is added.
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}.", dir=folder.parent))
     try:
         yield staging
         share(staging)
-        staging.rename(folder)
+        try:
+            staging.rename(folder)
+        except OSError as error:  # nothing was there when the block began
+            raise PipelineError(
+                f"{folder}: expected to be free as before; {error.strerror}; another run was faster, choose another"
+            ) from error
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -6,17 +6,20 @@ The only user of the argument parser. Exit codes: 0 done; 1 a cause outside the 
 
 import argparse
 import dataclasses
+import difflib
 import errno
 import inspect
 import itertools
 import json
 import logging
+import re
 import signal
 import sys
+import types
 import typing
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import jsonargparse
 
@@ -26,13 +29,29 @@ CONFIGS = Path(__file__).resolve().parent / "configs"
 Config = TypeVar("Config")
 
 _ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOMEM)
+# How the parser says that a value has the wrong type; what stands between names types as Python writes them.
+_WRONG_VALUE = re.compile(r'Parser key "([\w.]+)":(?:.*Given value: ?|.*?Got value: ?)(.*)', re.DOTALL)
+# No option begins so.
+_NEGATIVE = re.compile(r"-\.?\d")
+_TYPES: Mapping[Any, tuple[str, ...]] = {
+    bool: ("true", "false"),
+    int: ("a whole number",),
+    float: ("a number",),
+    str: ("a text",),
+    list: ("a list",),
+    Path: ("a file",),
+    types.NoneType: (),
+}
 
 
 class _Parser(jsonargparse.ArgumentParser):
-    """Tells a bad option in one line instead of after the whole usage."""
+    """Tells a bad option in one line of plain words instead of after the whole usage."""
+
+    kinds: Mapping[str, Any] = types.MappingProxyType({})
+    """Every option and its type."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        print(f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help", file=sys.stderr)
+        print(f"{self.prog}: {' '.join(_plain(message, self.kinds).split())}; see --help", file=sys.stderr)
         sys.exit(2)
 
 
@@ -118,17 +137,38 @@ def _parse(
         known = "YAML file with any of the options below"
     else:
         known = f"YAML file with any of the options below, or a preset: {', '.join(presets())}; laid over {preset}"
-    kinds = {f"--{name}": kind for name, kind in typing.get_type_hints(config_class).items()}
+    parser.kinds = {"config": Path, **dict(_kinds(config_class))}
+    several = {f"--{name}" for name, kind in parser.kinds.items() if kind == list[str] and "." not in name}
     arguments = _config_first(arguments, with_presets=preset is not None)
-    arguments = _join_values(arguments, {flag for flag, kind in kinds.items() if kind == list[str]})
-    arguments = _switch_on(arguments, {flag for flag, kind in kinds.items() if kind is bool})
+    arguments = _join_values(arguments, several)
+    arguments = _switch_on(arguments, {f"--{name}" for name, kind in parser.kinds.items() if kind is bool})
     parser.add_argument("--config", action="config", help=known)
     parser.add_class_arguments(config_class)
+    _show_several(parser, several)
     try:
         options = parser.instantiate(parser.parse_args(arguments))
     except UnicodeDecodeError as error:
         parser.error(f"--config: expected a YAML file in UTF-8; {error}")
     return config_class(**{field.name: options[field.name] for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
+
+
+def _kinds(config_class: type, group: str = "") -> Iterator[tuple[str, Any]]:
+    """Every option and its type; those of a group as ``group.option``."""
+    for name, kind in typing.get_type_hints(config_class).items():
+        yield f"{group}{name}", kind
+        if dataclasses.is_dataclass(kind):
+            yield from _kinds(typing.cast(type, kind), f"{group}{name}.")
+
+
+def _show_several(parser: argparse.ArgumentParser, several: Set[str]) -> None:
+    """Shows in the help that an option takes several values, and how they are divided."""
+    for action in parser._actions:
+        name = action.option_strings[0]
+        if name in several:
+            value = action.dest.upper()
+            # Without --name+, which a list of values has no need of.
+            action.option_strings, action.metavar = [name], f"{value} [{value} ...]"
+            action.help = f"{action.help} Several are divided by spaces."
 
 
 def _config_first(arguments: list[str], *, with_presets: bool) -> list[str]:
@@ -148,12 +188,15 @@ def _config_first(arguments: list[str], *, with_presets: bool) -> list[str]:
 
 
 def _join_values(arguments: list[str], several: Set[str]) -> list[str]:
-    """``--source a b --source c`` as ``--source=["a", "b", "c"]``, for the options that take several values."""
+    """``--source a b --source c`` as ``--source=["a", "b", "c"]``, for the options that take several values.
+
+    ``--labels -1=Bad`` becomes ``--labels=-1=Bad``: the parser takes what begins with a minus for an option.
+    """
     values: dict[str, list[str]] = {}
-    others = []
+    others: list[str] = []
     taker: list[str] | None = None
     for argument in arguments:
-        if argument.startswith("-"):
+        if _is_option(argument):
             name, equals, value = argument.partition("=")
             taker = values.setdefault(name, []) if name in several else None
             if taker is None:
@@ -162,6 +205,8 @@ def _join_values(arguments: list[str], several: Set[str]) -> list[str]:
                 taker.append(value)
         elif taker is not None:
             taker.append(argument)
+        elif argument.startswith("-") and others and _is_option(others[-1]) and "=" not in others[-1]:
+            others[-1] += f"={argument}"
         else:
             others.append(argument)
     return [*others, *(f"{name}={json.dumps(given)}" for name, given in values.items())]
@@ -171,10 +216,61 @@ def _switch_on(arguments: list[str], switches: Set[str]) -> list[str]:
     """``--inspect`` alone as ``--inspect=true``."""
     following = itertools.chain(arguments[1:], ["-"])
     return [
-        f"{argument}=true" if argument in switches and after.startswith("-") else argument
+        f"{argument}=true" if argument in switches and _is_option(after) else argument
         for argument, after in zip(arguments, following, strict=False)
     ]
 
 
+def _is_option(argument: str) -> bool:
+    return argument.startswith("-") and not _NEGATIVE.match(argument)
+
+
 def _preset_path(name: str) -> str:
     return str(CONFIGS / f"{name}.yaml") if name in presets() and not Path(name).exists() else name
+
+
+def _plain(message: str, kinds: Mapping[str, Any]) -> str:
+    """The parser's message in plain words; one that is not known here stays nearly as it is.
+
+    Args:
+        message: what the parser says.
+        kinds: every option and its type.
+    """
+    # What is wrong within a group comes after what the group has to say of it.
+    message = message[max(0, message.rfind('Parser key "')) :]
+    if found := _WRONG_VALUE.match(message):
+        got = " ".join(found[2].split())[:60]
+        return f"--{found[1]}: expected {_expected(kinds.get(found[1]))}, got {got!r}"
+    if found := re.match(r"argument --([\w.]+): expected one argument", message):
+        return f"--{found[1]}: expected {_expected(kinds.get(found[1]))}, got none"
+    if found := re.match(r"the following arguments are required: (.+)", message):
+        return f"{', '.join(f'--{name}' for name in found[1].split(', '))}: expected a value, got none"
+    if found := re.match(r"unrecognized arguments: (.+)", message, re.DOTALL):
+        unknown = [word.partition("=")[0] for word in found[1].split() if word.startswith("-")]
+        if not unknown:
+            return f"expected options alone, got {found[1][:60]!r}"
+        return f"{unknown[0]}: no such option{_meant(unknown[0], kinds, '--')}"
+    if found := re.match(r"(?:Group '([\w.]+)' does not accept option|Option) '([^']+)'", message):
+        name = f"{found[1]}.{found[2]}" if found[1] else found[2]
+        return f"--config: no such option {name!r}{_meant(name, kinds)}"
+    if found := re.match(r"Unexpected config: ?(.*)", message, re.DOTALL):
+        return f"--config: expected a YAML file with lines such as seed: 1, got {found[1][:60]!r}"
+    message = message.replace("Problems parsing config:", "--config: expected YAML;")
+    return re.sub(r'^Parser key "([\w.]+)":', r"--\1:", message)
+
+
+def _expected(kind: Any) -> str:
+    """What an option of this type takes: its choices, or what kind of value."""
+    parts = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
+    words: list[str] = []
+    for part in parts:
+        origin = typing.get_origin(part)
+        words += map(str, typing.get_args(part)) if origin is Literal else _TYPES.get(origin or part, ("a value",))
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _meant(unknown: str, kinds: Mapping[str, Any], dashes: str = "") -> str:
+    """The option that is written nearly so, as a question in brackets; nothing where there is none."""
+    names = [name for name, kind in kinds.items() if not dataclasses.is_dataclass(kind)]
+    near = difflib.get_close_matches(unknown.lstrip("-").replace("-", "_").lower(), names, n=1)
+    return f" (did you mean {dashes}{near[0]}?)" if near else ""

@@ -40,8 +40,8 @@ class PrepareConfig:
     """Show what was understood of the files, and write nothing."""
     labels: str | None = None
     """What the label values mean, in the order the classes shall have, low to high, such as
-    0=Bearish,2=Neutral,1=Bullish, or bad,fair,good; NA= says that NA is no label, as null and NaN are. Not needed for
-    -1, 0, 1 and negative, neutral, positive; other words are put in alphabetical order."""
+    0=Bearish,2=Neutral,1=Bullish, or bad,fair,good; other= says that other is no label, as NA, null, - and ? are. Not
+    needed for -1, 0, 1 and negative, neutral, positive; other words are put in alphabetical order."""
     text_column: str | None = None
     """Column with the tweet, if it has an unusual name; its number in a file without a header."""
     label_column: str | None = None
@@ -57,7 +57,7 @@ class PrepareConfig:
     header: bool | None = None
     """Whether delimited files have a line with the names of the columns, if that is not found."""
     max_rejected: float = 0.01
-    """Share of a file's rows that may be unreadable, 0 to 1; they are kept in rejected.jsonl."""
+    """Share of a file's rows that may be unreadable, from 0 to below 1; they are kept in rejected.jsonl."""
     val_source: str | None = None
     """File that becomes the validation split; its rows with a copy in the test split are left out."""
     test_source: str | None = None
@@ -76,7 +76,8 @@ class PrepareConfig:
     conflicts: Literal["majority", "drop", "error"] = "majority"
     """Where copies have different labels: the majority's holds, all go, or stop."""
     split_by: str = "random"
-    """random; time: train before validation before test; or a column, such as author: its values stay together."""
+    """random; time: train before validation before test, later copies of a text with its first one; or a column, such
+    as author: its values stay together."""
     folds: int | None = None
     """Number of folds instead of one split, 2 to 10, each in a folder of its own; for small sets."""
     val: float = 0.10
@@ -143,21 +144,25 @@ def prepare(config: PrepareConfig) -> Path:
     content = {**common, "dates": date_facts, "leakage": _usual_leakage(config, loaded, groups)}
     with artifacts.new_folder(out) as folder:
         context = _write_lists(folder, loaded, division, suspects)
-        homes = [folder] if config.folds is None else [folder / f"fold-{i + 1}" for i in range(config.folds)]
+        homes, facts = [folder], [division.facts]
+        if config.folds is not None:
+            homes = [folder / f"fold-{i + 1}" for i in range(config.folds)]
+            facts = [{**facts[0], "folds": {"n": config.folds, "fold": i + 1}} for i in range(config.folds)]
         contents = [
-            _write_dataset(config, loaded, home, parts, groups, division, content, context)
-            for home, parts in zip(homes, division.parts, strict=True)
+            _write_dataset(config, loaded, home, parts, groups, division, {**content, "splits": each}, context)
+            for home, each, parts in zip(homes, facts, division.parts, strict=True)
         ]
         if config.folds is not None:
             tests = {home.name: each["classes"]["test"] for home, each in zip(homes, contents, strict=True)}
             _write_overview(folder, loaded, {**content, "classes": tests}, context)
-    for each in contents:
-        log.info("%s", summary_table(each))
+    log.info("%s", summary_table(contents))
     return out
 
 
 def _check(config: PrepareConfig) -> None:
     """Finds what is wrong with the options alone, before a file is opened."""
+    from pipeline.dataset.sources import divide
+
     if not config.source:
         raise PipelineError("--source: expected at least one file, got none; give --source tweets.csv")
     if config.out is None:
@@ -171,7 +176,9 @@ def _check(config: PrepareConfig) -> None:
             f"--val, --test: expected together less than 1, got {config.val} and {config.test}; leave rows for training"
         )
     if not 0 <= config.max_rejected < 1:
-        raise PipelineError(f"--max_rejected: expected a share from 0 to 1, got {config.max_rejected}")
+        raise PipelineError(f"--max_rejected: expected a share from 0 to below 1, got {config.max_rejected}")
+    if not 0 <= config.seed < 2**32:
+        raise PipelineError(f"--seed: expected 0 to {2**32 - 1}, got {config.seed}")
     if isinstance(config.duplicates, int) and config.duplicates < 1:
         raise PipelineError(f"--duplicates: expected one, all, or a number from 1, got {config.duplicates}")
     if config.folds is not None and (len(held_out) < 2 or config.split_by == "time" or config.train_rows is not None):
@@ -179,6 +186,13 @@ def _check(config: PrepareConfig) -> None:
             "--folds: expected no --val_source, --test_source, --train_rows or --split_by time beside it; a fold is "
             "made from all rows"
         )
+    for name in ("val_source", "test_source", "against", "overrides"):
+        path = getattr(config, name)
+        if path is not None and not path.startswith(("hf:", "kaggle:")):
+            try:
+                divide(path)
+            except PipelineError as error:
+                raise PipelineError(f"--{name} {path}: no such file") from error
 
 
 def _load_options(config: PrepareConfig) -> "LoadOptions":
@@ -195,8 +209,8 @@ def _inspect(config: PrepareConfig) -> None:
     options = _load_options(config)
     for sources in (config.source, [config.val_source], [config.test_source]):
         if given := [source for source in sources if source is not None]:
-            table = read(options, given)
-            print(inspect_table(table, config.text_column, config.label_column, config.date_column))
+            # A file that would be refused is shown all the same, with the rows that cannot be read.
+            print(inspect_table(read(dataclasses.replace(options, max_rejected=1), given), options))
 
 
 def _divide(
@@ -204,7 +218,7 @@ def _divide(
 ) -> _Division:
     """The rows of every split, all rows that were left out, and how the splits were made."""
     from pipeline.dataset.copies import cap_groups, find_conflicts, resolve_copies
-    from pipeline.dataset.grouping import drop_shared
+    from pipeline.dataset.grouping import check_classes, drop_shared
     from pipeline.dataset.splitting import sample
     from pipeline.dataset.timesplit import drop_undated
 
@@ -225,6 +239,7 @@ def _divide(
     if isinstance(config.duplicates, int):
         resolved = cap_groups(resolved.kept, groups, config.duplicates)
         dropped += resolved.dropped
+    check_classes(loaded.task.labels, resolved.kept, dropped)
     together, parts, facts = _split(config, loaded, resolved.kept, groups, dates, list(own)[1:])
     if config.train_rows is not None:
         drawn = sample(parts[0]["train"], config.train_rows, config.seed)
@@ -251,18 +266,34 @@ def _split(
     labels = loaded.task.labels
     held_out = {name: getattr(config, name) for name in ("val", "test") if name not in own}
     shares = {"train": 1 - sum(held_out.values()), **held_out}
-    facts: dict[str, Any] = {"by": config.split_by, "column": None, "boundaries": None, "folds": None}
+    facts: dict[str, Any] = {
+        "by": config.split_by,
+        "column": None,
+        "boundaries": None,
+        "folds": None,
+        "own_files": [*own],
+    }
     if config.split_by == "time":
         found = split_by_time(examples, groups, dates, labels=labels, shares=shares)
         return groups, [found.parts], {**facts, **found.to_json()}
     together = groups
     if config.split_by != "random":
         together = _merged(config, loaded, examples, groups, shares)
+        _warn_of_shared_values(config.split_by, loaded, examples)
         facts |= {"by": "column", "column": config.split_by}
     if config.folds is not None:
         made = folds(examples, together, labels=labels, k=config.folds, val=config.val, seed=config.seed)
         return together, [*made], {**facts, "folds": {"n": config.folds}}
     return together, [split(examples, together, labels=labels, shares=shares, seed=config.seed)], facts
+
+
+def _warn_of_shared_values(column: str, loaded: "Loaded", examples: "Sequence[Example]") -> None:
+    """Says where the user's own files share values, such as authors, with the rest: they are left as they are."""
+    cells = loaded.cells(column)
+    values = {cells.get(example.id) for example in examples} - {None, ""}
+    for name, sifted in loaded.sifted.items():
+        if name != "source" and (shared := values & {cells.get(example.id) for example in sifted.kept}):
+            log.warning("! %d values of %s are in your %s file and in the other splits", len(shared), column, name)
 
 
 def _merged(
@@ -386,6 +417,7 @@ def _write_dataset(
     from pipeline.dataset.alarms import find_alarms
     from pipeline.dataset.leakage import leakage
     from pipeline.dataset.power import describe_imbalance, describe_power
+    from pipeline.dataset.splitting import sample
     from pipeline.dataset.summary import count_classes
     from pipeline.scoring.comparison import smallest_detectable
     from pipeline.scoring.data_card import render_data_card
@@ -394,7 +426,7 @@ def _write_dataset(
 
     labels = loaded.task.labels
     classes = count_classes(parts, labels)
-    against, matches = _contamination(config, loaded, parts)
+    against, matches = _contamination(loaded, parts)
     made = {"made": leakage(parts["train"], parts["test"], groups).to_json()}
     content = {
         **common,
@@ -408,7 +440,8 @@ def _write_dataset(
         {"split": name, "label": label, "id": example.id, "text": example.text}
         for name in ("train", "test")
         for label in labels
-        for example in [example for example in parts[name] if example.label == label][: _SAMPLES_A_CLASS // 2]
+        for rows in [[example for example in parts[name] if example.label == label]]
+        for example in sample(rows, min(len(rows), _SAMPLES_A_CLASS // 2), config.seed).kept
     ]
     folder.mkdir(exist_ok=True)
     for name, examples in parts.items():
@@ -438,27 +471,20 @@ def _usual_leakage(config: PrepareConfig, loaded: "Loaded", groups: Mapping[str,
     from pipeline.dataset.leakage import leakage, random_leakage
 
     source = loaded.sifted["source"].kept
-    leaks = {"random_split": random_leakage(source, groups, config.test, config.seed).to_json()}
+    found = random_leakage(source, groups, config.test, config.seed)
+    leaks = {} if found is None else {"random_split": found.to_json()}
     if "test" in loaded.sifted:
         leaks = {"official_split": leakage(source, loaded.sifted["test"].kept, groups).to_json(), **leaks}
     return leaks
 
 
-def _contamination(
-    config: PrepareConfig, loaded: "Loaded", parts: "Parts"
-) -> tuple[dict[str, Any], list[dict[str, str]] | None]:
+def _contamination(loaded: "Loaded", parts: "Parts") -> tuple[dict[str, Any], list[dict[str, str]] | None]:
     """What each split has in common with the file ``against``, and the rows; nothing without one."""
-    if config.against is None:
+    if loaded.against is None:
         return {}, None
-    from pipeline.dataset.columns import find_text, texts_of
     from pipeline.dataset.contamination import contamination
-    from pipeline.dataset.loading import read
-    from pipeline.text import clean
 
-    other = read(_load_options(config), [config.against])
-    texts = texts_of(other, find_text(other, loaded.columns.text))
-    named = {str(number): clean(text or "") for number, text in zip(other.numbers, texts, strict=True)}
-    found, matches = contamination(parts, {number: text for number, text in named.items() if text})
+    found, matches = contamination(parts, loaded.against)
     leaks = {"against" if name == "test" else f"against_{name}": each.to_json() for name, each in found.items()}
     return leaks, [match.to_json() for match in matches]
 

@@ -110,6 +110,42 @@ def test_a_free_name_is_not_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["n" * 256, f"new/{'n' * 256}/out", f"{'n' * 200}/" * 25, "a\0b"])
+def test_a_name_that_cannot_be_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PipelineError, match=r"expected a place to write to; .*; choose another --out") as caught:
+        refuse_existing(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place that takes no files")
+def test_a_place_that_takes_no_files_is_refused() -> None:
+    with pytest.raises(PipelineError, match="x: expected a place to write to; /proc is none: "):
+        refuse_existing("/proc/x")
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\U0001f680" * 63, "new/../out"])
+def test_a_name_that_can_just_be_is_taken(tmp_path: Path, name: str) -> None:
+    with new_folder(tmp_path / name) as staging:
+        write_text(staging / "a", "a")
+    assert (tmp_path / name / "a").read_text() == "a"
+
+
+def test_of_two_runs_with_one_name_the_first_one_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def race() -> None:
+        with new_folder(out) as second:
+            write_text(second / "a", "second")
+            with new_folder(out) as first:
+                write_text(first / "a", "first")
+
+    with pytest.raises(PipelineError, match=r"out: expected to be free as before; .*another run was faster"):
+        race()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (out / "a").read_text() == "first"
+
+
 def test_a_place_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(PipelineError, match=r"expected a place to write to; .*file is none"):

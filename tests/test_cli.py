@@ -25,6 +25,7 @@ COMMANDS = {
     "pipeline.prepare": "python -m pipeline.prepare",
     "pipeline.train": "python -m pipeline.train",
     "pipeline.evaluate": "python -m pipeline.evaluate",
+    "pipeline.compare": "python -m pipeline.compare",
     "pipeline.doctor": "python -m pipeline.doctor",
     "app": "python app.py",
 }
@@ -80,7 +81,7 @@ def test_a_bad_option_is_one_line_and_code_2(module: str, tmp_path: Path) -> Non
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith(COMMANDS[module] + ": ")
-    assert done.stderr.endswith(f"see {COMMANDS[module]} --help\n")
+    assert done.stderr.endswith("; see --help\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,6 +111,59 @@ def test_wrong_values_are_one_line_and_code_2(module: str, argv: list[str], caps
     out, err = capsys.readouterr()
     assert (caught.value.code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(COMMANDS[module])
+    assert not re.search(r"Parser key|typing|class '|Subtypes|Union|NoneType", err)
+
+
+PREPARE = ["--source", "a.csv", "--out", "o"]
+
+
+@pytest.mark.parametrize(
+    ("module", "argv", "message"),
+    [
+        ("pipeline.prepare", [*PREPARE, "--val", "abc"], "--val: expected a number, got 'abc'"),
+        ("pipeline.prepare", [*PREPARE, "--val"], "--val: expected a number, got none"),
+        ("pipeline.prepare", [*PREPARE, "--folds", "2.5"], "--folds: expected a whole number, got '2.5'"),
+        ("pipeline.prepare", [*PREPARE, "--folds", ""], "--folds: expected a whole number, got ''"),
+        ("pipeline.prepare", [*PREPARE, "--header", "may\nbe"], "--header: expected true or false, got 'may be'"),
+        (
+            "pipeline.prepare",
+            [*PREPARE, "--duplicates", "none"],
+            "--duplicates: expected one, all or a whole number, got 'none'",
+        ),
+        ("pipeline.prepare", [*PREPARE, "--date_order", "year"], "--date_order: expected day or month, got 'year'"),
+        ("pipeline.prepare", [*PREPARE, "--inspect=maybe"], "--inspect: expected true or false, got 'maybe'"),
+        (
+            "pipeline.prepare",
+            [*PREPARE, "--conflicts", "x"],
+            "--conflicts: expected majority, drop or error, got 'x'",
+        ),
+        ("pipeline.prepare", [*PREPARE, "--spilt_by", "time"], "--spilt_by: no such option (did you mean --split_by?)"),
+        ("pipeline.prepare", [*PREPARE, "--split-by=time"], "--split-by: no such option (did you mean --split_by?)"),
+        ("pipeline.prepare", [*PREPARE, "--qqq", "-1"], "--qqq: no such option"),
+        ("pipeline.prepare", ["surplus", *PREPARE], "expected options alone, got 'surplus'"),
+        ("pipeline.prepare", ["--out", "o"], "--source: expected a value, got none"),
+        ("pipeline.train", [], "--dataset, --out: expected a value, got none"),
+        ("pipeline.train", [*TRAIN, "--lora.r", "x"], "--lora.r: expected a whole number, got 'x'"),
+        ("pipeline.train", [*TRAIN, "--lora", "{r: x}"], "--lora.r: expected a whole number, got 'x'"),
+        ("pipeline.train", [*TRAIN, "--lora.alfa", "1"], "--lora.alfa: no such option (did you mean --lora.alpha?)"),
+        ("pipeline.train", [*TRAIN, "--lora.target_modules", "3"], "--lora.target_modules: expected a list, got '3'"),
+        (
+            "pipeline.train",
+            [*TRAIN, "--precision", "int3"],
+            "--precision: expected auto, bf16, fp32, int8 or nf4, got 'int3'",
+        ),
+        ("pipeline.train", [*TRAIN, "--config"], "--config: expected a file, got none"),
+        ("pipeline.doctor", ["now"], "expected options alone, got 'now'"),
+        ("app", ["--run", "r", "--port", "http"], "--port: expected a whole number, got 'http'"),
+    ],
+)
+def test_a_wrong_value_is_told_in_plain_words(
+    module: str, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module(module).main(argv)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"{COMMANDS[module]}: {message}; see --help\n"
 
 
 @pytest.mark.parametrize(
@@ -292,6 +346,25 @@ def test_flags_win_over_the_config_wherever_they_stand(before: bool, tmp_path: P
     assert parsed([*TRAIN, "--seed", "6"]).seed == 6
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("epochs: fast", "--epochs: expected a number, got 'fast'"),
+        ("epoch: 1", "--config: no such option 'epoch' (did you mean epochs?)"),
+        ("lora:\n  ranks: 1", "--config: no such option 'lora.ranks'"),
+        ("- 1", "--config: expected a YAML file with lines such as seed: 1, got '- 1'"),
+        ("epochs: [", "--config: expected YAML; "),
+    ],
+)
+def test_a_bad_config_file_is_told_in_plain_words(
+    content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.yaml").write_text(content)
+    with pytest.raises(SystemExit):
+        parsed(["--config", str(tmp_path / "bad.yaml"), *TRAIN])
+    assert capsys.readouterr().err.startswith(f"trial: {message}")
+
+
 @pytest.mark.parametrize("content", [b"epochs: [", b"nope: 1", b"- 1", b"epochs: \xff", b"learning_rate: fast", b""])
 def test_a_bad_config_file_is_one_line_and_code_2(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -335,6 +408,8 @@ class SeveralOptions:
     ("argv", "source", "out"),
     [
         (["--source", "a.csv"], ["a.csv"], "o"),
+        (["--source", "-1.csv", "-.5", "--out", "-1=Bad,1=Good"], ["-1.csv", "-.5"], "-1=Bad,1=Good"),
+        (["--out=-1", "--source", "a"], ["a"], "-1"),
         (["--source", "a b.csv", "c.csv", "--out", "x"], ["a b.csv", "c.csv"], "x"),
         (["--source=a=1.csv", "--out", "x", "--source", "b"], ["a=1.csv", "b"], "x"),
         (["--out=x", "--source", "1", "true", 'q"[].csv'], ["1", "true", 'q"[].csv'], "x"),
@@ -344,6 +419,21 @@ def test_an_option_can_take_several_values(argv: list[str], source: list[str], o
     seen: list[SeveralOptions] = []
     assert run_cli(argv, lambda config: seen.append(config), SeveralOptions) == 0
     assert seen == [SeveralOptions(source, out)]
+
+
+def test_help_says_how_several_values_are_divided(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(["--help"], config_class=SeveralOptions) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--source SOURCE [SOURCE ...] Where from. Several are divided by spaces." in text
+    assert "ITEM" not in text
+    assert "--source+" not in text
+
+
+@pytest.mark.parametrize("value", ["-1=Negative,1=Positive", "-1", "-0.5x", "-.5"])
+def test_a_value_may_begin_with_a_minus(value: str) -> None:
+    seen: list[Options] = []
+    assert run_cli(["--out", value, "--rate", "-0.5"], lambda config: seen.append(config)) == 0
+    assert seen == [Options(value, -0.5)]
 
 
 def test_print_config_round_trips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

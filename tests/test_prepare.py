@@ -163,7 +163,8 @@ def test_manifest_describes_source_options_classes_and_dates(tmp_path: Path) -> 
     assert (file["rows"], file["delimiter"], file["header"]) == (120, ",", True)
     assert manifest["options"]["seed"] == 7
     assert manifest["options"]["drop_links"] is True
-    assert manifest["dates"] == {"first": "2018-03-01T00:00:00+00:00", "last": "2018-03-28T00:00:00+00:00", "unread": 0}
+    dates = {"first": "2018-03-01T00:00:00+00:00", "last": "2018-03-28T00:00:00+00:00", "unread": 0}
+    assert manifest["dates"] == {**dates, "unread_example": None}
     for split in SPLITS:
         assert manifest["classes"][split] == dict(
             Counter(dict.fromkeys(prepared.task.labels, 0)) + Counter(row.output for row in prepared.rows(split))
@@ -278,9 +279,11 @@ def test_stopped_at_any_write_it_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     assert [path.name for path in tmp_path.iterdir()] == ["tweets.csv"]
 
 
-def test_test_file_must_have_the_columns_of_the_source_and_usable_rows(tmp_path: Path) -> None:
-    test = write(tmp_path / "test.csv", [("a", "1")], header=("text", "sentiment"))
-    with pytest.raises(PipelineError, match=r"test\.csv: no column 'tweet'"):
+def test_test_file_must_have_a_text_a_label_and_usable_rows(tmp_path: Path) -> None:
+    test = write(tmp_path / "test.csv", [("a", "1")], header=("words", "sentiment"))
+    with pytest.raises(
+        PipelineError, match=r"test\.csv: expected one column 'tweet' as in the source, or one with a us"
+    ):
         prepare(config(tmp_path, rows(), test_source=str(test)))
     write(test, [("", "1"), ("a", "")])
     with pytest.raises(PipelineError, match=r"test\.csv: expected rows with a text and a label, got none"):
@@ -329,6 +332,7 @@ def test_folds_are_finished_folders_and_test_every_row_once(tmp_path: Path) -> N
     assert manifest["classes"] == {f"fold-{i}": fold["classes"]["test"] for i, fold in enumerate(folds, start=1)}
     assert manifest["leakage"] == {"random_split": folds[0]["leakage"]["random_split"]}
     assert "every row is in the test of one of them" in (out / "data.html").read_text(encoding="utf-8")
+    assert "<title>tweets, fold 2 of 4" in (out / "fold-2" / "data.html").read_text(encoding="utf-8")
 
 
 def test_decisions_of_a_person_hold_and_copies_in_another_file_are_listed(tmp_path: Path) -> None:
@@ -345,16 +349,46 @@ def test_decisions_of_a_person_hold_and_copies_in_another_file_are_listed(tmp_pa
     assert (match["id"], match["kind"], match["other"]) == ("11", "template", "1")
 
 
+def test_suspects_of_a_test_file_of_one_s_own_can_be_given_back(tmp_path: Path) -> None:
+    data = rows()
+    test = write(tmp_path / "test.csv", data[100:])
+    overrides = write(tmp_path / "overrides.csv", [("test:1", "Negative"), ("3", "Positive")], header=("id", "label"))
+    options = config(tmp_path, data[:90], test_source=str(test), overrides=str(overrides))
+    prepared = PreparedDataset.load(prepare(options))
+    found = {row.id: row.output for split in SPLITS for row in prepared.rows(split)}
+    assert (found["test:1"], found["3"]) == ("Negative", "Positive")
+
+
 def test_files_of_the_user_s_own_become_the_splits(tmp_path: Path) -> None:
     data = rows()
     val = write(tmp_path / "val.csv", [*data[80:100], data[110]])
-    test = write(tmp_path / "test.csv", data[100:])
+    test = write(tmp_path / "test.csv", data[100:], header=("Review", "STARS"))
     prepared = PreparedDataset.load(prepare(config(tmp_path, data[:90], val_source=str(val), test_source=str(test))))
     ids = kept_ids(prepared)
     assert ids["test"] == [f"test:{i}" for i in range(1, 21)]
     assert ids["val"] == [f"val:{i}" for i in range(1, 21)]
     assert ids["train"] == [str(i) for i in range(1, 81)]
+    assert prepared.manifest["splits"]["own_files"] == ["val", "test"]
     assert prepared.manifest["rows"]["dropped"] == {"copy of a test row": 1, "copy of a validation row": 10}
+
+
+def test_a_class_that_was_left_out_as_a_whole_is_told_of(tmp_path: Path) -> None:
+    data = [*rows(), ("the sky is up there", "2"), ("RT @a: to the moon", "2")]
+    test = write(tmp_path / "test.csv", [*rows()[100:], ("The sky is up there!", "2")])
+    options = config(tmp_path, data, test_source=str(test), labels="-1=Down,0=Flat,1=Up,2=Moon")
+    with pytest.raises(
+        PipelineError, match=r"'Moon': .* all of the source \(2\) .*: retweet 1, copy of a test row 1; k"
+    ):
+        prepare(options)
+
+
+def test_sample_rows_are_drawn(tmp_path: Path) -> None:
+    pages = [
+        (prepare(replace(config(tmp_path, rows()), out=str(tmp_path / str(seed)), seed=seed)) / "data.html").read_text()
+        for seed in (2**32 - 1, 1)
+    ]
+    shown = [page[page.index('<section id="samples"') :] for page in pages]
+    assert [tweet(0) in each or tweet(3) in each for each in shown] != [True, True]
 
 
 def test_several_files_and_a_file_with_one_label(tmp_path: Path) -> None:
@@ -390,7 +424,14 @@ def test_inspect_shows_and_writes_nothing(tmp_path: Path, capsys: pytest.Capture
         ({"folds": 3, "split_by": "time"}, "--folds: expected no"),
         ({"folds": 1}, "--folds: expected 2 to 10, got 1"),
         ({"duplicates": 0}, "--duplicates: expected one, all, or a number from 1, got 0"),
-        ({"max_rejected": 1.0}, "--max_rejected: expected a share from 0 to 1"),
+        ({"max_rejected": 1.0}, "--max_rejected: expected a share from 0 to below 1, got 1.0"),
+        ({"seed": -1}, "--seed: expected 0 to 4294967295, got -1"),
+        ({"seed": 2**32}, "--seed: expected 0 to 4294967295, got 4294967296"),
+        ({"overrides": "absent.csv"}, "--overrides absent.csv: no such file"),
+        ({"against": "absent.csv"}, "--against absent.csv: no such file"),
+        ({"rater_columns": ["sentiment"]}, "--rater_columns sentiment: expected two ratings or more of a text"),
+        ({"source": ["a.csv,b.csv"]}, "a.csv,b.csv: no such file; .* divide several files by spaces"),
+        ({"out": "/proc/x"}, "/proc/x: expected a place to write to; /proc is none: No such file or directory"),
         ({"source": []}, "--source: expected at least one file"),
     ],
 )

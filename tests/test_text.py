@@ -146,6 +146,26 @@ def test_clean_ends_soon_on_what_was_escaped_many_times() -> None:
     assert time.monotonic() - started < 5
 
 
+# Marks of many classes, characters that become several, and some that are no marks.
+marks = st.text("\u0301\u0323\u0327\u0345\u05b0\u3099\u0344\u0f73\u0f81\uff9e\u00e9\u2764\ufe0f", max_size=200)
+
+
+@quick
+@given(st.tuples(st.sampled_from(["", "a", "\u00e9", "\u30ab", " "]), marks).map("".join))
+def test_many_marks_are_put_in_the_usual_order(text: str) -> None:
+    assert clean(text) == unicodedata.normalize("NFC", text).strip()
+    normal = unicodedata.normalize("NFKC", text).casefold()
+    assert fold(text) == unicodedata.normalize("NFKC", normal).strip()
+
+
+@pytest.mark.parametrize("marks", ["\u0345\u0301\u0323\u05b0\u3099", "\u0f73", "\uff9e\u0301"])
+def test_the_time_for_marks_grows_with_their_number_alone(marks: str) -> None:
+    text = "a" + marks * (100_000 // len(marks))  # by insertion: half a minute
+    started = time.monotonic()
+    fold(clean(text))
+    assert time.monotonic() - started < 5
+
+
 @quick
 @given(any_text)
 def test_fold_is_idempotent_and_ignores_case(text: str) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pipeline.dataset.campaigns import FILLS
+
 _LEXICONS = {"textblob": "TextBlob", "vader": "VADER"}
 # No evidence against chance although a lift of a tenth would have been found four times out of five.
 _CHANCE_P = 0.05
@@ -10,11 +12,11 @@ _LIFT = 0.10
 # A class lies in copies if most of its rows do, and a quarter of its rows more than of the class with the fewest.
 _IN_COPIES = 0.5
 _MORE_IN_COPIES = 0.25
-_CAMPAIGN = 0.20
 # Below this number a recall is not known to better than 0.17 either way.
 _TEST_ROWS = 30
 # The least for tentative conclusions in Krippendorff, Content Analysis (2004), section 11.4.2.
 _ALPHA = 0.667
+_UNDATED = 0.05
 
 
 def find_alarms(content: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -28,6 +30,7 @@ def find_alarms(content: Mapping[str, Any]) -> list[dict[str, str]]:
         ("unlearnable", _unlearnable),
         ("campaign", _campaign),
         ("copies_carry_class", _copies_carry_class),
+        ("undated", _undated),
         ("few_test_rows", _few_test_rows),
         ("low_rater_agreement", _low_rater_agreement),
     )
@@ -66,7 +69,7 @@ def _campaign(content: Mapping[str, Any]) -> Iterator[str]:
         (share, label, campaign)
         for campaign in found.get("campaigns") or ()
         for label, share in campaign["class_shares"].items()
-        if share > _CAMPAIGN
+        if share > FILLS
     ]
     for share, label, campaign in sorted(shares, key=lambda each: (-each[0], each[1])):
         yield (
@@ -92,14 +95,35 @@ def _copies_carry_class(content: Mapping[str, Any]) -> Iterator[str]:
 
 def _settled(duplicates: Mapping[str, Any]) -> str:
     """What was done about copies, where something was."""
-    return " Here one copy of each text was kept." if duplicates.get("policy") == "one" else ""
+    policy = duplicates.get("policy")
+    if isinstance(policy, int):
+        return f" Here at most {policy:,} of each group of near-copies were kept."
+    return " Here one copy of each text was kept." if policy == "one" else ""
+
+
+def _undated(content: Mapping[str, Any]) -> Iterator[str]:
+    rows = content.get("rows") or {}
+    lost = _at(rows, "dropped").get("no date", 0)
+    if lost > _UNDATED * rows.get("read", 0):
+        example = _at(content, "dates").get("unread_example")
+        such = "" if example is None else f", such as {example!r}"
+        yield (
+            f"Many rows have no date: {lost:,} of {rows['read']:,} were left out because their date is missing or "
+            f"could not be read{such}. The splits in time stand for the others alone; write all dates alike, such as "
+            "2018-03-23 00:40:40."
+        )
 
 
 def _few_test_rows(content: Mapping[str, Any]) -> Iterator[str]:
     counts = _at(content, "classes", "test")
     power = _at(content, "power", "per_class")
     for label, rows in sorted(counts.items(), key=lambda item: item[1]):
-        if rows < _TEST_ROWS:
+        if not rows:
+            yield (
+                f"No test rows: {label} has none, so nothing can be known of its recall, and the macro-F1 counts the "
+                "class as 0. Add rows of this class to the test, or leave the class out."
+            )
+        elif rows < _TEST_ROWS:
             width = power.get(label, {}).get("recall_half_width")
             known = "hardly be known" if width is None else f"be known to within {width:.2f} at best"
             yield (

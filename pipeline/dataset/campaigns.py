@@ -7,32 +7,39 @@ from typing import Any
 from pipeline.dataset.records import Example
 
 SMALLEST = 3  # rows; two people may say the same thing
+FILLS = 0.20  # share of a class's rows above which a campaign fills the class
 _SHOWN = 200  # characters of a text
 
 
 def campaigns(
     examples: Sequence[Example], groups: Mapping[str, int], labels: Sequence[str], *, most: int = 20
 ) -> list[dict[str, Any]]:
-    """The largest groups of near-duplicates with three rows or more, the largest first.
+    """The largest groups of near-duplicates with three rows or more, and those that fill a class; the largest first.
 
     Args:
         examples: all usable rows, before copies were left out.
         groups: example id -> number of its group.
         labels: the classes in their order.
-        most: how many groups to list.
+        most: how many groups to list beside those that fill a class.
 
     Returns:
         For every group its number, size, share of all rows (0 to 1), rows of each class, what share of each class
         these are, and its most frequent text, cut at 200 characters.
     """
     sizes = Counter(groups[example.id] for example in examples)
+    totals = Counter(example.label for example in examples)
+    in_class = Counter((groups[example.id], example.label) for example in examples)
+    filling = {number for (number, label), rows in in_class.items() if rows > FILLS * totals[label]}
     # By size, then by first appearance.
-    listed = [number for number, size in sizes.most_common(most) if size >= SMALLEST]
+    listed = [
+        number
+        for rank, (number, size) in enumerate(sizes.most_common())
+        if size >= SMALLEST and (rank < most or number in filling)
+    ]
     members: dict[int, list[Example]] = {number: [] for number in listed}
     for example in examples:
         if (rows := members.get(groups[example.id])) is not None:
             rows.append(example)
-    totals = Counter(example.label for example in examples)
     return [_campaign(number, rows, labels, totals) for number, rows in members.items()]
 
 

@@ -2,17 +2,23 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.dataset.tables import Table
 from pipeline.errors import PipelineError
 from pipeline.text import fold
 
 # Compared after folding case and reading "_", "-" and spaces as one.
-_TEXT = "tweet,tweets,tweet text,text,content,full text,comment text,comment,sentence,message,input"
-_LABEL = "sentiment,label,new sentiment state,class,output,target,category"
-_DATE = "date,created at,timestamp,datetime,time"
-_USUAL = frozenset(f"{_TEXT},{_LABEL},{_DATE}".split(","))
+# The second ones count only where none of the first is there.
+_NAMES = {
+    "text": (
+        "tweet,tweets,tweet text,text,content,full text,comment text,comment,sentence,message,input",
+        "review,reviews,review text,body",
+    ),
+    "label": ("sentiment,label,new sentiment state,class,output,target,category", "rating,score,stars"),
+    "date": ("date,created at,timestamp,datetime,time",),
+}
+_USUAL = frozenset(name for kinds in _NAMES.values() for names in kinds for name in names.split(","))
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ def find_columns(table: Table, text: str | None = None, label: str | None = None
             text and label are the same column, or a row of a JSON file lacks the text. One without the label is a
             row without a label.
     """
-    columns = Columns(_find(table, "text", text, _TEXT), _find(table, "label", label, _LABEL), _find_date(table, date))
+    columns = Columns(_find(table, "text", text), _find(table, "label", label), _find_date(table, date))
     if columns.text == columns.label:
         raise PipelineError(f"{table.source}: text and label are both {columns.text!r}; give two columns")
     if columns.text in table.lacking:
@@ -45,7 +51,30 @@ def find_columns(table: Table, text: str | None = None, label: str | None = None
 
 def find_text(table: Table, preferred: str) -> str:
     """The column with the texts of a file without labels: the preferred name, or the only usual one."""
-    return preferred if preferred in table.columns else _find(table, "text", None, _TEXT)
+    return preferred if preferred in table.columns else _find(table, "text", None)
+
+
+def rename_columns(table: Table, columns: Columns) -> Table:
+    """The table with its text, label and date called as in the source; each is found by that name or a usual one.
+
+    Raises:
+        PipelineError: there is no such text or label, or there are several.
+    """
+    names: dict[str, str] = {}
+    for role, name in vars(columns).items():
+        if name is None:
+            continue
+        found = _same(table, name) or _usual(table, role)
+        if len(found) == 1:
+            names[found[0]] = name
+        elif role != "date":
+            raise PipelineError(
+                f"{table.source}: expected one column {name!r} as in the source, or one with a usual name for the "
+                f"{role}; got {_listed(table.columns)}; rename the one with the {role}"
+            )
+    values = {names.get(column, column): cells for column, cells in table.values.items()}
+    lacking = {names.get(column, column): number for column, number in table.lacking.items()}
+    return replace(table, values=values, lacking=lacking)
 
 
 def is_usual(name: str) -> bool:
@@ -74,28 +103,30 @@ def texts_of(table: Table, column: str) -> list[str | None]:
     return list(texts)
 
 
-def _find(table: Table, role: str, named: str | None, usual: str) -> str:
+def _find(table: Table, role: str, named: str | None) -> str:
     if named is not None:
         return _named(table, role, named)
-    found = _usual(table, usual)
+    found = _usual(table, role)
     if len(found) == 1:
         return found[0]
     got = (
         f"several: {_listed(found)}" if found else f"none of the usual names among the columns {_listed(table.columns)}"
     )
-    raise PipelineError(f"{table.source}: expected one column with the {role}, got {got}; give --{role}_column NAME")
+    one_class = "" if found else ", or FILE=LABEL where all rows of a file have one label"
+    raise PipelineError(
+        f"{table.source}: expected one column with the {role}, got {got}; give --{role}_column NAME{one_class}"
+    )
 
 
 def _find_date(table: Table, named: str | None) -> str | None:
     if named is not None:
         return _named(table, "date", named)
-    found = _usual(table, _DATE)
+    found = _usual(table, "date")
     return found[0] if len(found) == 1 else None
 
 
 def _named(table: Table, role: str, named: str) -> str:
-    """The column of that name; where none has it exactly, the only one that has it but for case."""
-    same = [named] if named in table.columns else [c for c in table.columns if plain(c) == plain(named)]
+    same = _same(table, named)
     if len(same) == 1:
         return same[0]
     raise PipelineError(
@@ -104,8 +135,14 @@ def _named(table: Table, role: str, named: str) -> str:
     )
 
 
-def _usual(table: Table, names: str) -> list[str]:
-    return [column for column in table.columns if plain(column) in names.split(",")]
+def _same(table: Table, name: str) -> list[str]:
+    """The column of that name; where none has it exactly, those that have it but for case."""
+    return [name] if name in table.columns else [c for c in table.columns if plain(c) == plain(name)]
+
+
+def _usual(table: Table, role: str) -> list[str]:
+    kinds = ([column for column in table.columns if plain(column) in names.split(",")] for names in _NAMES[role])
+    return next((found for found in kinds if found), [])
 
 
 def _listed(names: Sequence[str]) -> str:

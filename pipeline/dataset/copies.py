@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from pipeline.dataset.records import Dropped, Example, Sifted
+from pipeline.dataset.tables import counted
 from pipeline.errors import PipelineError
 
 Policy = Literal["one", "all"]
@@ -110,6 +111,7 @@ def _refuse_conflicts(examples: Sequence[Example]) -> None:
         counts = ", ".join(f"{label} {n}" for label, n in worst["label_counts"].items())
         rows = ", ".join(worst["ids"][:5]) + (" and more" if len(worst["ids"]) > 5 else "")
         raise PipelineError(
-            f"--conflicts error: expected one label for all copies of a text, got several for {len(found):,} "
-            f"texts, the first being rows {rows} ({counts}); correct the labels, or choose majority or drop"
+            f"--conflicts error: expected one label for all copies of a text, got several for "
+            f"{counted(len(found), 'text')}, the first being rows {rows} ({counts}); correct the labels, or choose "
+            "majority or drop"
         )

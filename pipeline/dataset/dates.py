@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from pipeline.dataset.tables import counted
 from pipeline.errors import PipelineError
 
 Order = Literal["day", "month"]
@@ -61,12 +62,13 @@ class Dates:
     unread: str | None
 
     def to_json(self) -> dict[str, object]:
-        """First and last moment, and how many cells could not be read, as they stand in a manifest."""
+        """First and last moment, how many cells could not be read, and one of these, as they stand in a manifest."""
         known = [moment for moment in self.moments if moment is not None]
         found: dict[str, object] = {
             "first": min(known).isoformat() if known else None,
             "last": max(known).isoformat() if known else None,
             "unread": len(self.moments) - len(known),
+            "unread_example": self.unread,
         }
         return found if self.order is None else {**found, "order": f"{self.order} first"}
 
@@ -80,12 +82,12 @@ class Dates:
         if self.order == "unknown":
             raise PipelineError(
                 f"column {column!r}: expected dates whose day and month can be told apart, got such as {self.unread!r} "
-                f"in {unread:,} of {n:,} rows; say which number comes first with --date_order day or month"
+                f"in {unread:,} of {counted(n, 'row')}; say which number comes first with --date_order day or month"
             )
         if unread == n:
             raise PipelineError(
-                f"column {column!r}: expected dates such as 2018-03-23 00:40:40, got none in {n:,} rows, but "
-                f"{self.unread!r}; name the right column with --date_column"
+                f"column {column!r}: expected dates such as 2018-03-23 00:40:40, got none in "
+                f"{counted(n, 'row')}, but {self.unread!r}; name the right column with --date_column"
             )
 
 
@@ -97,6 +99,9 @@ def read_dates(values: Sequence[object], order: Order | None = None) -> Dates:
         values: the cells: texts, numbers, dates, or None.
         order: what stands first in dates that end in the year; None for what the column shows. Two cells that
             contradict each other show nothing.
+
+    Raises:
+        PipelineError: the column shows that the other number stands first.
     """
     texts = ["" if value is None else str(value)[:64].strip() for value in values]
     codes, cells = pd.factorize(np.array(texts, dtype=object))
@@ -117,11 +122,14 @@ def _order(dates: Sequence[re.Match[str]], order: Order | None) -> Order | Unkno
     # 18/03/23 may begin with the year: its first number proves nothing.
     day_first = any(int(match[1]) > 12 and len(match[4]) == 4 for match in year_last)
     month_first = any(int(match[3]) > 12 for match in year_last)
-    if order is not None:
-        return order
-    if day_first == month_first:
-        return "unknown"
-    return "day" if day_first else "month"
+    shown: Order | Unknown = "unknown" if day_first == month_first else "day" if day_first else "month"
+    if order is not None and shown not in (order, "unknown"):
+        example = next(match.string for match in year_last if int(match[1 if shown == "day" else 3]) > 12)
+        raise PipelineError(
+            f"--date_order {order}: expected dates with the {order} first, got {example!r}, where the {shown} stands "
+            "first; leave the option out"
+        )
+    return order or shown
 
 
 def _ends_in_year(match: re.Match[str] | None) -> bool:

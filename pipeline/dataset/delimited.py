@@ -67,7 +67,7 @@ def refuse_repeated(path: str, names: Sequence[str]) -> None:
 def _parse(path: str, content: bytes, layout: Layout) -> Parsed:
     width = len(layout.names)
     columns: list[list[str]] = [[] for _ in layout.names]
-    bad: list[int] = []
+    bad: dict[int, int] = {}  # number of a row that was set aside -> its number of cells
     rejected: list[Rejected] = []
     number = 0
     found = records(content, layout.dialect, skip=layout.skip, width=width)
@@ -79,11 +79,10 @@ def _parse(path: str, content: bytes, layout: Layout) -> Parsed:
         else:
             reason = row.problem or f"expected {width} columns, got {len(row.cells)}"
             rejected.append(Rejected.of(path, row.line, reason, row.content))
-            bad.append(number)
+            bad[number] = len(row.cells)
     numbers: Sequence[int] = range(1, number + 1)
     if bad:
-        left_out = set(bad)
-        numbers = [n for n in numbers if n not in left_out]
+        numbers = [n for n in numbers if n not in bad]
     named = [(name, column) for name, column in zip(layout.names, columns, strict=True) if name or any(column)]
     refuse_repeated(path, [name for name, _ in named])
     dialect = layout.dialect
@@ -96,7 +95,7 @@ def _parse(path: str, content: bytes, layout: Layout) -> Parsed:
         "title_rows": layout.title_rows,
     }
     advice = f"put quotes around texts that hold a {dialect.name}, and write a quote inside a quoted text twice"
-    if len(bad) == number:
+    if len(bad) == number and len(set(bad.values())) == 1:
         advice = "give every column one name in the header"
     return Parsed(dict(named), numbers, rejected, facts=facts, advice=advice)
 

@@ -63,12 +63,30 @@ def check_merged(
     what = "copies of each other"
     if values:
         value, rows = values.most_common(1)[0]
-        what = f"{value[:40]!r} has {rows / len(examples):.0%} of the rows"
+        what = f"{value[:40]!r} has {100 * rows / len(examples):.0f} % of the rows"
         what += f", and copies join it with {len(values) - 1:,} other values" if len(values) > 1 else ""
     raise PipelineError(
-        f"column {column!r}: expected at most {most:.0%} of the rows to belong together, got {share:.0%}: "
-        f"{what}; split by another column or at random"
+        f"column {column!r}: expected at most {100 * most:.0f} % of the rows to belong together, got "
+        f"{100 * share:.0f} %: {what}; split by another column or at random"
     )
+
+
+def check_classes(labels: Sequence[str], kept: Sequence[Example], dropped: Sequence[Dropped]) -> None:
+    """Makes sure that a class that the source has is still there once rows were left out.
+
+    Raises:
+        PipelineError: none of its rows is left; the message says for which reasons they were left out.
+    """
+    lost = [row for row in dropped if not row.id.startswith(tuple(f"{name}:" for name in _NAMES))]
+    present = {example.label for example in kept}
+    for label in labels:
+        reasons = Counter(row.reason for row in lost if row.label == label)
+        if reasons and label not in present:
+            told = ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common())
+            raise PipelineError(
+                f"class {label!r}: expected rows to divide, but all of the source ({reasons.total():,}) were left out: "
+                f"{told}; keep some of them, add others, or join the class with another one by --labels"
+            )
 
 
 def drop_shared(

@@ -1,30 +1,36 @@
 """What was understood of the files, as lines for a person to check before anything is written."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pipeline.dataset.columns import Columns, find_columns
-from pipeline.dataset.tables import FileFacts, Table, describe_rejected
+from pipeline.dataset.labels import canonical, classes_of, find_classes, values_without
+from pipeline.dataset.loading import LoadOptions
+from pipeline.dataset.spellings import doubts
+from pipeline.dataset.tables import FileFacts, Table, counted
 from pipeline.errors import PipelineError
 
 _ROWS, _VALUES, _REJECTED, _WIDTH = 10, 20, 10, 100
 
 
-def inspect_table(table: Table, text: str | None = None, label: str | None = None, date: str | None = None) -> str:
-    """Files, columns, labels, ten rows and the rejected rows of a table, safe to print on a terminal.
+def inspect_table(table: Table, options: LoadOptions) -> str:
+    """Files, columns, labels, dates, ten rows and the rejected rows of a table, safe to print on a terminal.
 
-    ``text``, ``label`` and ``date`` are the columns that the user named. What stops a preparation is said in the
-    place of the columns, so that the rest can help to mend it.
+    What stops a preparation is said in the place of what it concerns, so that the rest can help to mend it.
     """
-    lines = [line for file in table.files for line in _file(file)]
+    lines = [line for file in table.files for line in _file(file, options.max_rejected)]
+    named = (options.text_column, options.label_column, options.date_column)
     lines += ["", "columns", *(f"  {_safe(name)}" for name in table.columns)]
     try:
-        columns = find_columns(table, text, label, date)
+        columns = find_columns(table, *named)
     except PipelineError as error:
         lines += ["", _safe(str(error), 1_000)]
         shown: Sequence[str] = table.columns
     else:
-        lines += ["", *_chosen(columns, (text, label, date)), "", *_labels(table, columns.label)]
+        lines += ["", *_chosen(columns, named), "", *_labels(table, columns.label, options.labels)]
+        if columns.date is not None:
+            lines += ["", _dates(table, columns.date, options)]
         shown = [columns.label, columns.text]
     lines += ["", f"first rows: {' | '.join(map(_safe, shown))}"]
     for i, number in enumerate(table.numbers[:_ROWS]):
@@ -32,15 +38,17 @@ def inspect_table(table: Table, text: str | None = None, label: str | None = Non
     return "\n".join([*lines, "", *_rejected(table)])
 
 
-def _file(file: FileFacts) -> Iterator[str]:
-    yield f"{_safe(file.path, 500)}: {file.kind}, {file.rows:,} rows, {file.rejected:,} rejected"
+def _file(file: FileFacts, max_rejected: float) -> Iterator[str]:
+    refused = file.rejected > max_rejected * (file.rows + file.rejected)
+    more = f", more than --max_rejected {max_rejected} allows" if refused else ""
+    yield f"{_safe(file.path, 500)}: {file.kind}, {counted(file.rows, 'row')}, {file.rejected:,} rejected{more}"
     facts = {
         "compression": file.compression,
         "encoding": file.encoding,
         "delimiter": None if file.delimiter is None else repr(file.delimiter),
         "quotes": {"quoted": "around fields", "none": "plain characters"}.get(file.quoting or ""),
         "line ends": file.line_ends,
-        "header": {True: "yes", False: "no; the columns are called 1, 2, 3", None: None}[file.header],
+        "header": {True: "yes", False: "no; the columns are called by their numbers", None: None}[file.header],
         "title rows": file.title_rows or None,
         "label of all rows": file.label,
     }
@@ -59,17 +67,47 @@ def _chosen(columns: Columns, named: Sequence[str | None]) -> Iterator[str]:
             yield f"{role:<6}none: no column, or more than one, has a usual name; --{role}_column names one"
 
 
-def _labels(table: Table, column: str) -> Iterator[str]:
+def _labels(table: Table, column: str, mapping: str | None) -> Iterator[str]:
+    """The values with their numbers, those marked that are no label, and what looks wrong with them."""
     counts = Counter("" if value is None else str(value) for value in table.values[column])
+    nothing = {None, *values_without(mapping)}
+    without = {value: n for value, n in counts.items() if canonical(value) in nothing}
     yield f"label values: {len(counts):,}"
     for value, n in counts.most_common(_VALUES):
-        yield f"  {n:>10,}  {_safe(value) if value.strip() else '(empty: no label)'}"
+        mark = "" if value not in without else " (no label)" if value.strip() else "(empty: no label)"
+        yield f"  {n:>10,}  {_safe(value) if value.strip() else ''}{mark}"
     if len(counts) > _VALUES:
         yield f"  and {len(counts) - _VALUES:,} more"
+    if without:
+        yield f"rows without a label: {sum(without.values()):,}"
+    if mapping is None:
+        with contextlib.suppress(PipelineError):  # labels that need a mapping; preparing says which
+            classes = find_classes([(table, column)])
+            rows = Counter(classes_of(table, column, classes))
+            if (doubt := doubts({label: rows[label] for label in classes.labels})) is not None:
+                yield _safe(doubt, 1_000)
+
+
+def _dates(table: Table, column: str, options: LoadOptions) -> str:
+    """From when to when, in which order, and what could not be read."""
+    from pipeline.dataset.dates import read_dates  # pandas takes a second to load
+
+    try:
+        found = read_dates(table.values[column], options.date_order)
+    except PipelineError as error:
+        return _safe(str(error), 1_000)
+    known = [moment for moment in found.moments if moment is not None]
+    told = [f"{min(known):%Y-%m-%d %H:%M} to {max(known):%Y-%m-%d %H:%M}"] if known else []
+    told += [] if found.order is None else [f"{found.order} first"]
+    if lost := len(found.moments) - len(known):
+        example = "all of them empty" if found.unread is None else f"such as {found.unread!r}"
+        told.append(f"{lost:,} of {counted(len(table), 'row')} without a date that can be read, {example}")
+    return f"dates: {_safe('; '.join(told), 300)}"
 
 
 def _rejected(table: Table) -> Iterator[str]:
-    yield f"rejected rows: {len(table.rejected):,} ({describe_rejected([table])['share']:.2%})"
+    share = len(table.rejected) / max(1, len(table.rejected) + len(table))
+    yield f"rejected rows: {len(table.rejected):,} ({100 * share:.2f} %)"
     for row in table.rejected[:_REJECTED]:
         yield f"  {_safe(row.file, 500)}, line {row.line}: {row.reason}: {_safe(row.content)}"
     if len(table.rejected) > _REJECTED:

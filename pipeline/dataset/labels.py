@@ -4,7 +4,7 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.dataset.reading import Table
@@ -15,8 +15,8 @@ from pipeline.text import clean, fold
 _HOME = {fold(label): label for label in SENTIMENT_LABELS} | dict(zip(("-1", "0", "1"), SENTIMENT_LABELS, strict=True))
 _LIST_OF_ONE = re.compile(r"""\[\s*(['"])((?:(?!\1).)*)\1\s*\]""", re.DOTALL)
 _MOST = 20
-# How databases and data frames write that there is nothing. "na" and "none" are left alone: they may be classes.
-_NOTHING = frozenset({"null", "nan", "<na>", "\\n"})
+# How databases, data frames and people write that there is nothing. "none" and "unknown" may be classes.
+_NOTHING = frozenset({"null", "nan", "<na>", "\\n", "na", "n/a", "#n/a", "-", "?", "unlabelled", "unlabeled"})
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ def find_classes(columns: Sequence[tuple[Table, str]], mapping: str | None = Non
     """The classes of the label columns of one file or more.
 
     ``mapping`` is the user's, as in ``0=Bearish,2=Neutral,1=Bullish`` or, where the values are the classes' names,
-    ``bad,fair,good``; its order is that of the classes, and ``NA=`` says that NA is no label. Without it, -1, 0, 1 and
-    the words negative, neutral, positive are the three classes of sentiment, of which those that occur are kept; and 2
-    to 20 other texts are taken as the names of the classes, sorted. What is written for nothing (null, NaN) is no
-    label unless the mapping says otherwise.
+    ``bad,fair,good``; its order is that of the classes, and ``other=`` says that other is no label. Without it, -1, 0,
+    1 and the words negative, neutral, positive are the three classes of sentiment, of which those that occur are kept;
+    and 2 to 20 other texts are taken as the names of the classes, sorted. What is written for nothing (null, NA, ?) is
+    no label unless the mapping says otherwise.
 
     Raises:
         PipelineError: the mapping is malformed, or there is none and the values do not speak for themselves.
@@ -66,8 +66,7 @@ def find_classes(columns: Sequence[tuple[Table, str]], mapping: str | None = Non
     if mapping is not None:
         named = _parse_mapping(mapping)
         label_of = {value: label for value, label in named.items() if label}
-        without = _NOTHING - label_of.keys() | (named.keys() - label_of.keys())
-        return Classes(tuple(dict.fromkeys(label_of.values())), label_of, without)
+        return Classes(tuple(dict.fromkeys(label_of.values())), label_of, values_without(mapping))
     counts = Counter(value for *_, value in _values(columns) if value is not None and value not in _NOTHING)
     _refuse_unclear(columns, counts)
     if counts.keys() <= _HOME.keys():
@@ -75,6 +74,12 @@ def find_classes(columns: Sequence[tuple[Table, str]], mapping: str | None = Non
         return Classes(tuple(label for label in SENTIMENT_LABELS if label in label_of.values()), label_of)
     names = _names(columns)
     return Classes(tuple(names[value] for value in sorted(names)), names)
+
+
+def values_without(mapping: str | None = None) -> frozenset[str]:
+    """The canonical values that say that there is no label: the usual ones, unless the mapping says otherwise."""
+    named = {} if mapping is None else _parse_mapping(mapping)
+    return (_NOTHING | named.keys()) - {value for value, label in named.items() if label}
 
 
 def classes_of(table: Table, column: str, classes: Classes) -> list[str | None]:
@@ -98,13 +103,38 @@ def classes_of(table: Table, column: str, classes: Classes) -> list[str | None]:
     return labels
 
 
+def classes_of_values(labels: Sequence[str], mapping: str | None = None) -> Callable[[object], str | None]:
+    """The function from a value to the class that it means, or to None: a class's name, or what the mapping says.
+
+    -1, 0, 1 and the words for them mean the classes of sentiment where these are among the labels.
+
+    Raises:
+        PipelineError: the mapping is malformed, or names a class that is not among the labels.
+    """
+    class_of = {value: label for value, label in _HOME.items() if label in labels}
+    class_of |= {value: label for label in labels if (value := canonical(label)) is not None}
+    if mapping is not None:
+        meant = {value: name for value, name in _parse_mapping(mapping).items() if name}
+        strange = [name for name in meant.values() if canonical(name) not in class_of]
+        if strange:
+            raise PipelineError(
+                f"expected each value to mean one of {', '.join(labels)}, got {strange[0]!r}; write VALUE=Class pairs"
+            )
+        class_of = {value: class_of[canonical(name) or ""] for value, name in meant.items()}
+    return lambda value: class_of.get(canonical(value) or "")
+
+
 def _parse_mapping(mapping: str) -> dict[str, str]:
     label_of: dict[str, str] = {}
     for pair in mapping.split(","):
         key, equals, name = pair.partition("=")
         value, label = canonical(key), clean(name if equals else key)
-        # Alone, a word names itself; a number does not, and with a colon somebody meant a pair.
-        alone = not equals and value is not None and (_number(value) is not None or ":" in key)
+        # Alone, a word names itself; a number cannot, and with a colon somebody meant a pair.
+        if not equals and value is not None and _number(value) is not None:
+            raise PipelineError(
+                f"--labels: expected VALUE=Class for every number, such as {value}=Negative; got {pair!r} alone"
+            )
+        alone = not equals and ":" in key
         if value is None or not (label or equals) or "=" in name or alone:
             raise PipelineError(
                 f"--labels: expected VALUE=Class pairs divided by commas, such as 0=Bearish,1=Bullish; got {pair!r}"
@@ -140,7 +170,7 @@ def _refuse_unclear(columns: Sequence[tuple[Table, str]], counts: Counter[str]) 
     if len(classes) < 2:
         raise PipelineError(
             f"{where}: expected 2 to {_MOST} different labels, got {_tally(counts) or 'only empty cells'}; name the "
-            "right column with --label_column"
+            "right column with --label_column, or give one file for each class as FILE=LABEL"
         )
 
 

@@ -1,5 +1,6 @@
 """How many test rows have a copy among the training rows."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -44,13 +45,15 @@ def leakage(train: Sequence[Example], test: Sequence[Example], groups: Mapping[s
 
 def random_leakage(
     examples: Sequence[Example], groups: Mapping[str, int], test: float, seed: int, repeats: int = 5
-) -> Leakage:
+) -> Leakage | None:
     """The leakage of the random stratified split that is usually made: the mean over ``repeats`` seeds from ``seed``.
 
-    ``test`` is the share of test rows; every class needs two examples.
+    ``test`` is the share of test rows. None where no such split can be made: a class has one example alone.
     """
     labels = np.array([example.label for example in examples])
     classes, n = len(set(labels)), len(examples)
+    if min(Counter(labels.tolist()).values()) < 2:
+        return None
     # scikit-learn wants room for one row a class on both sides.
     test_rows = min(max(round(n * test), classes), n - classes)
     # Numbers in place of texts: a row is compared five times over.
@@ -62,7 +65,7 @@ def random_leakage(
     found = []
     for repeat in range(repeats):
         train, held_out = train_test_split(
-            np.arange(n), test_size=test_rows, random_state=seed + repeat, stratify=labels
+            np.arange(n), test_size=test_rows, random_state=(seed + repeat) % 2**32, stratify=labels
         )
         found.append([np.isin(codes[held_out], codes[train]).mean() for codes in kinds])
     return Leakage(test_rows, *(float(share) for share in np.mean(found, axis=0)))

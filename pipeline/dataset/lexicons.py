@@ -89,6 +89,24 @@ def lexicon_agreement(
     return found
 
 
+def word_list_answers(texts: Sequence[str], classes: Sequence[str], *, otherwise: str) -> dict[str, list[str]]:
+    """What the word lists answer: name of the list to one class a text.
+
+    The sign of the score decides, with the dead zone that its makers name, between the classes whose names say which
+    way they point; of several on one side, the weakest. ``otherwise`` is the answer where the list is silent and no
+    class is neutral. Empty where the names of the classes say nothing.
+    """
+    steps = polarities(classes)
+    if steps is None:
+        return {}
+    weakest = sorted(steps, key=lambda label: -abs(steps[label]))
+    class_of = {sign(steps[label]): label for label in weakest}
+    return {
+        name: [class_of.get(_side(score(text), _DEAD_ZONES[name][0]), otherwise) for text in texts]
+        for name, score in _lexicons()
+    }
+
+
 def to_json(found: Mapping[str, Agreement]) -> dict[str, dict[str, float | int | None]]:
     """All agreements as they stand in the manifest."""
     return {name: agreement.to_json() for name, agreement in found.items()}

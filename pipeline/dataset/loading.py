@@ -1,20 +1,23 @@
 """From files to examples: read, labelled, cleaned, corrected by hand."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from pipeline.dataset.cleaning import clean_rows
-from pipeline.dataset.columns import Columns, find_columns, texts_of
+from pipeline.dataset.columns import Columns, find_columns, find_text, rename_columns, texts_of
 from pipeline.dataset.labels import Classes, classes_of, find_classes
 from pipeline.dataset.overrides import apply_overrides, read_overrides
 from pipeline.dataset.reading import ReadOptions, fingerprint, read_sources, read_table
 from pipeline.dataset.records import Example, Sifted
+from pipeline.dataset.spellings import doubts
 from pipeline.dataset.tables import Table
 from pipeline.errors import PipelineError
 from pipeline.task import SENTIMENT_LABELS, Task
+from pipeline.text import clean
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ class LoadOptions:
     header: bool | None = None
     max_rejected: float = 0.01
     overrides: str | None = None
+    against: str | None = None
     drop_retweets: bool = True
     drop_links: bool = True
     split_by: str = "random"
@@ -45,7 +49,10 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The files after cleaning, by the split they are for; ``source`` is that of all others."""
+    """The files after cleaning, by the split they are for; ``source`` is that of all others.
+
+    ``against`` has the texts of the file to compare with, by their rows' numbers; None without one.
+    """
 
     task: Task
     tables: Mapping[str, Table]
@@ -53,6 +60,7 @@ class Loaded:
     sifted: Mapping[str, Sifted]
     overrides: Mapping[str, object] | None
     raters: Mapping[str, object] | None
+    against: Mapping[str, str] | None
 
     @property
     def usable(self) -> list[Example]:
@@ -96,14 +104,16 @@ def load(options: LoadOptions) -> Loaded:
     columns = find_columns(tables["source"], options.text_column, options.label_column, options.date_column)
     for name, source in (("val", options.val_source), ("test", options.test_source)):
         if source is not None:
-            tables[name] = read(options, [source])
+            tables[name] = rename_columns(read(options, [source]), columns)
             find_columns(tables[name], columns.text, columns.label)
+    against = _against(options, columns)
     classes = find_classes([(table, columns.label) for table in tables.values()], options.labels)
+    labels = {name: classes_of(table, columns.label, classes) for name, table in tables.items()}
     sifted = {
         name: clean_rows(
             table,
             texts_of(table, columns.text),
-            classes_of(table, columns.label, classes),
+            labels[name],
             # A split of the user's own stays whole, so that the numbers compare with published ones.
             drop_retweets=options.drop_retweets and name == "source",
             drop_links=options.drop_links and name == "source",
@@ -115,23 +125,47 @@ def load(options: LoadOptions) -> Loaded:
         if not sifted[name].kept:
             source = getattr(options, f"{name}_source")
             raise PipelineError(f"{source}: expected rows with a text and a label, got none; see --labels")
-    overridden, facts = _override(options, classes, sifted["source"])
+    decided, facts = _override(options, classes, sifted)
     task = Task(labels=classes.labels, instruction=options.instruction)
     if options.labels is None and not set(task.labels) <= set(SENTIMENT_LABELS):
         order = ",".join(task.labels)
         log.info("classes in alphabetical order; if they go from low to high, say how: --labels %s", order)
+        counts = Counter(label for column in labels.values() for label in column if label is not None)
+        if (doubt := doubts({label: counts[label] for label in task.labels})) is not None:
+            log.info("%s", doubt)
     raters = _raters(options, tables["source"], classes)
-    return Loaded(task, tables, columns, {**sifted, "source": overridden}, facts, raters)
+    return Loaded(task, tables, columns, decided, facts, raters, against)
 
 
-def _override(options: LoadOptions, classes: Classes, source: Sifted) -> tuple[Sifted, Mapping[str, object] | None]:
-    """The source after a person's decisions, and what they changed."""
+def _against(options: LoadOptions, columns: Columns) -> dict[str, str] | None:
+    """The texts of the file to compare with, by the numbers of their rows."""
+    if options.against is None:
+        return None
+    table = read(options, [options.against])
+    texts = texts_of(table, find_text(table, columns.text))
+    named = {str(number): clean(text or "") for number, text in zip(table.numbers, texts, strict=True)}
+    return {number: text for number, text in named.items() if text}
+
+
+def _override(
+    options: LoadOptions, classes: Classes, sifted: Mapping[str, Sifted]
+) -> tuple[Mapping[str, Sifted], Mapping[str, object] | None]:
+    """The rows of all files after a person's decisions, and what these changed."""
     if options.overrides is None:
-        return source, None
+        return sifted, None
     overrides = read_overrides(read_table(options.overrides), classes)
-    found = apply_overrides(source.kept, overrides, {row.id for row in source.dropped})
+    examples = [example for each in sifted.values() for example in each.kept]
+    found = apply_overrides(examples, overrides, {row.id for each in sifted.values() for row in each.dropped})
     facts = {"file": options.overrides, "sha256": fingerprint(options.overrides), **found.to_json()}
-    return Sifted(found.sifted.kept, [*source.dropped, *found.sifted.dropped]), facts
+    kept = {example.id: example for example in found.sifted.kept}
+    out = {row.id: row for row in found.sifted.dropped}
+    return {
+        name: Sifted(
+            [kept[example.id] for example in each.kept if example.id in kept],
+            [*each.dropped, *(out[example.id] for example in each.kept if example.id in out)],
+        )
+        for name, each in sifted.items()
+    }, facts
 
 
 def _raters(options: LoadOptions, table: Table, classes: Classes) -> Mapping[str, object] | None:
@@ -141,7 +175,12 @@ def _raters(options: LoadOptions, table: Table, classes: Classes) -> Mapping[str
     from pipeline.dataset.ratings import read_ratings
 
     found = rater_agreement(read_ratings(table, options.rater_columns, classes), classes.labels, seed=options.seed)
-    return None if found is None else found.to_json()
+    if found is None:
+        raise PipelineError(
+            f"--rater_columns {' '.join(options.rater_columns)}: expected two ratings or more of a text, got at most "
+            "one of each; name one column for every rater, or one that holds lists such as [1, 0, 1]"
+        )
+    return found.to_json()
 
 
 def dates_of(options: LoadOptions, loaded: Loaded) -> tuple[dict[str, datetime], Mapping[str, object] | None]:

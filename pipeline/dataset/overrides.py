@@ -80,7 +80,7 @@ def read_overrides(table: Table, classes: Classes) -> Overrides:
 
 
 def apply_overrides(examples: Sequence[Example], overrides: Overrides, left_out: Collection[str] = ()) -> Overridden:
-    """The examples with the labels that the file gives them.
+    """The examples with the labels that the file gives them; a decision holds for all copies of the text.
 
     Args:
         examples: the rows that can be used.
@@ -102,16 +102,34 @@ def apply_overrides(examples: Sequence[Example], overrides: Overrides, left_out:
                 f"{overrides.source}, row {overrides.rows[name]}: id {name} is {by_id[name].text[:40]!r} in the source "
                 f"and {overrides.texts[name][:40]!r} here; give the file that was made from this source"
             )
+    decided = _of_copies(by_id, overrides.decisions)
     kept, dropped, changed = [], [], 0
     for example in examples:
-        label = overrides.decisions.get(example.id, example.label)
+        decision = example.id if example.id in overrides.decisions else decided.get(example.template)
+        label = example.label if decision is None else overrides.decisions[decision]
         if label is None:
-            dropped.append(Dropped.of(example, REASON, f"by row {overrides.rows[example.id]} of the overrides"))
+            row = overrides.rows[decision or ""]
+            dropped.append(Dropped.of(example, REASON, f"by row {row} of the overrides"))
             continue
         changed += label != example.label
         kept.append(example if label == example.label else replace(example, label=label))
-    unused = len(overrides.decisions) - changed - len(dropped)
+    unused = sum(name not in by_id or by_id[name].label == label for name, label in overrides.decisions.items())
     return Overridden(Sifted(kept, dropped), changed, unused)
+
+
+def _of_copies(by_id: Mapping[str, Example], decisions: Mapping[str, str | None]) -> dict[str, str]:
+    """Template -> the id whose decision holds for its other copies too, unless they were decided in several ways.
+
+    Else the copies that the person has not seen would outvote the one that was listed.
+    """
+    ids: dict[str, str] = {}
+    several = set()
+    for name, label in decisions.items():
+        if name in by_id:
+            first = ids.setdefault(by_id[name].template, name)
+            if decisions[first] != label:
+                several.add(by_id[name].template)
+    return {template: name for template, name in ids.items() if template not in several}
 
 
 def _column(table: Table, name: str) -> str | None:

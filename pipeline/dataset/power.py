@@ -38,7 +38,7 @@ def describe_imbalance(counts: Mapping[str, int], batch_size: int) -> dict[str, 
         "ratio": ratio,
         "batch_size": batch_size,
         "effective": [
-            lever("none", rows, f"{fewest / rows:.1%} of what the model sees is {smallest}"),
+            lever("none", rows, f"{100 * fewest / rows:.1f} % of what the model sees is {smallest}"),
             lever(
                 "weights",
                 rows,

@@ -31,7 +31,15 @@ def read_ratings(table: Table, columns: Sequence[str], classes: Classes) -> list
                 f"{table.source}: no column {column!r}; the columns are {', '.join(table.columns)}; give those "
                 "with ratings to --rater_columns"
             )
-    rows = [[v for c in columns for v in _values(table.values[c][i], len(columns) == 1)] for i in range(len(table))]
+    rows = [
+        [
+            value
+            for column in columns
+            for value in _values(table.values[column][i], len(columns) == 1)
+            if value not in classes.without
+        ]
+        for i in range(len(table))
+    ]
     counts = Counter(value for row in rows for value in row)
     class_of = dict(classes.label_of) | _by_sign(counts, classes)
     for number, row in zip(table.numbers, rows, strict=True):

@@ -9,6 +9,7 @@ texts.
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipeline.dataset.delimited import Parsed, is_plain_text, parse_delimited, p
 from pipeline.dataset.encoding import to_utf8
 from pipeline.dataset.sources import SUFFIXES, SourceFile, divide, download, files_in, is_dataset, unpack
 from pipeline.dataset.structured import parse_folder, parse_hub, parse_json, parse_json_lines, parse_parquet
-from pipeline.dataset.tables import FileFacts, ReadOptions, Rejected, Table
+from pipeline.dataset.tables import FileFacts, ReadOptions, Rejected, Table, counted
 from pipeline.errors import PipelineError
 
 __all__ = ["ReadOptions", "Rejected", "Table", "fingerprint", "read_sources", "read_table"]
@@ -87,6 +88,9 @@ def _read(file: SourceFile, options: ReadOptions) -> Table:
             parsed = parse_lines(path, content)
         else:
             parsed = parse_delimited(path, content, options)
+            if file.label is None and file.suffix in (".txt", ""):
+                advice = f"{parsed.advice}; or give plain text with one tweet a line as FILE=LABEL"
+                parsed = replace(parsed, advice=advice)
     return _table(path, parsed, options, facts)
 
 
@@ -112,10 +116,10 @@ def _table(path: str, parsed: Parsed, options: ReadOptions, facts: dict[str, Any
         first = rejected[0]
         raise PipelineError(
             f"{path}, line {first.line}: {first.reason}; it starts with {first.content[:40]!r}; {len(rejected):,} of "
-            f"{rows + len(rejected):,} rows cannot be read, more than --max_rejected {options.max_rejected} allows; "
-            f"{parsed.advice}"
+            f"{counted(rows + len(rejected), 'row')} cannot be read, more than --max_rejected "
+            f"{options.max_rejected} allows; {parsed.advice}"
         )
-    if not rows:
+    if not (rows or rejected):
         raise PipelineError(f"{path}: expected rows of data, got none; give a file with at least one row")
     values = dict(parsed.values)
     if facts.get("label") is not None:
@@ -154,11 +158,17 @@ def _join(tables: Sequence[Table]) -> Table:
 
 
 def _short(paths: Sequence[str]) -> list[str]:
-    """Different names for the files: their last parts, or what their paths have in common left out."""
-    if len(set(paths)) < len(paths):
-        raise PipelineError(f"{max(paths, key=paths.count)}: expected different sources, got this one twice")
+    """Different names for the files: their last parts, or what their paths have in common left out.
+
+    ``val`` and ``test``, with which the ids of rows of ``--val_source`` and ``--test_source`` begin, become ``./val``
+    and ``./test``.
+    """
+    places = [os.path.realpath(path) for path in paths]
+    again = next((path for path, place in zip(paths, places, strict=True) if places.count(place) > 1), None)
+    if again is not None:
+        raise PipelineError(f"{again}: expected different sources, got this one twice; give it once")
     names = [Path(path).name for path in paths]
-    if len(set(names)) == len(names):
-        return names
-    common = os.path.commonpath([os.path.abspath(path) for path in paths])  # noqa: PTH100 - links stay
-    return [os.path.relpath(path, common) for path in paths]
+    if len(set(names)) < len(names):
+        common = os.path.commonpath([os.path.abspath(path) for path in paths])  # noqa: PTH100 - links stay
+        names = [os.path.relpath(path, common) for path in paths]
+    return [f"./{name}" if f"{name}:".startswith(("val:", "test:")) else name for name in names]

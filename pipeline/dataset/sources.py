@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import io
+import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,10 +17,14 @@ from pipeline.errors import PipelineError, first_line
 SUFFIXES = (".csv", ".tsv", ".tab", ".psv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
 _PACKED = (".gz", ".zip", ".zst")
 _MAGIC = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"\x28\xb5\x2f\xfd": "zst"}
+# A frame to skip, with which a zst file may begin (RFC 8878, section 3.1.2).
+_MAGIC |= {bytes([0x50 + n]) + b"\x2a\x4d\x18": "zst" for n in range(16)}
 # These are zip archives too, but not of tables.
 _OFFICE = (".xlsx", ".xlsm", ".ods", ".docx", ".numbers")
 # Bytes that a compressed file may hold. A few kilobytes can be made to unpack to more than any memory.
 _MOST = 2 << 30
+# What the libraries raise for an archive that is damaged, or that they cannot unpack.
+_DAMAGED = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,18 @@ def divide(source: str) -> tuple[Path, str | None]:
     """The path and the label of ``PATH`` or ``PATH=LABEL``.
 
     Raises:
-        PipelineError: there is no such file.
+        PipelineError: there is no such file, or it cannot be reached.
     """
     path, sign, label = source.rpartition("=")
-    if Path(source).exists() or not sign:
+    if not sign or os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a name is too long
         path, label = source, ""
-    if not Path(path).exists():
-        raise PipelineError(f"{path}: no such file; expected a table of tweets with their labels")
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        several = "; divide several files by spaces" if "," in path else ""
+        raise PipelineError(f"{path}: no such file; expected a table of tweets with their labels{several}") from error
+    except OSError as error:
+        raise PipelineError(f"{path}: expected a file that can be read; {error.strerror}") from error
     return Path(path), label or None
 
 
@@ -102,37 +113,54 @@ def unpack(path: Path, label: str | None) -> Iterator[SourceFile]:
     """The file, or the files in it where it is compressed; what it is, its first bytes say.
 
     Raises:
-        PipelineError: it cannot be read or unpacked, or holds more than 2 GiB.
+        PipelineError: it cannot be read or unpacked, holds more than 2 GiB, or what it holds is compressed again.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise PipelineError(f"{path}: expected a file that can be read; {error.strerror}") from error
     digest = hashlib.sha256(content).hexdigest()
-    kind = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
-    if kind is None or path.suffix.lower() in _OFFICE:
+    kind = _compression(path, content)
+    if kind is None:
         yield SourceFile(str(path), content, digest, None, label)
         return
     try:
-        if kind == "zip":
-            for name, member in _members(path, content):
-                yield SourceFile(f"{path}/{name}", member, digest, kind, label)
-        else:
-            yield SourceFile(str(path), _whole(path, _stream(content, kind)), digest, kind, label)
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        files = _members(path, content) if kind == "zip" else [(path, _whole(path, _stream(content, kind)))]
+        for inside, unpacked in files:
+            if again := _compression(inside, unpacked):
+                raise PipelineError(
+                    f"{inside}: expected a table in the {kind} file, got a {again} file; unpack it first"
+                )
+            yield SourceFile(str(inside), unpacked, digest, kind, label)
+    except _DAMAGED as error:
         raise PipelineError(f"{path}: expected a whole {kind} file; {first_line(error)}") from error
 
 
-def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of the files in a zip archive, but for those that macOS and others hide there."""
+def _compression(path: Path, content: bytes) -> str | None:
+    """How a file is compressed, by its first bytes; None where it is not."""
+    kind = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
+    return None if path.suffix.lower() in _OFFICE else kind
+
+
+def _members(path: Path, content: bytes) -> Iterator[tuple[Path, bytes]]:
+    """Paths and bytes of the files in a zip archive, but for those that macOS and others hide there."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = [name for name in sorted(archive.namelist()) if not name.endswith("/")]
-        names = [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
+        outside = next((name for name in names if ".." in name.split("/")), None)
+        if outside is not None:
+            raise PipelineError(
+                f"{path}: expected files in the archive, got {outside!r}, a path out of it; pack it anew"
+            )
+        names = [name for name in names if not any(_is_hidden(part) for part in name.split("/"))]
         if not names:
             raise PipelineError(f"{path}: expected files in the archive, got none")
         for name in names:
             with archive.open(name) as member:
-                yield name, _whole(path, member)
+                yield Path(f"{path}/{name}"), _whole(path, member)
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith((".", "__MACOSX")) and part != "."
 
 
 def _stream(content: bytes, kind: str) -> io.BufferedIOBase:

@@ -4,7 +4,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +16,10 @@ from pipeline.errors import PipelineError, first_line
 if TYPE_CHECKING:
     import datasets
     import pyarrow
+
+
+# Keys that the objects of one file may have together; every row takes room for each of them.
+_MOST_KEYS = 1_000
 
 
 class _Object(dict[str, Any]):
@@ -54,13 +58,13 @@ def parse_parquet(path: str, content: bytes) -> Parsed:
     """Reads a Parquet file.
 
     Raises:
-        PipelineError: it is damaged, or two columns have the same name.
+        PipelineError: it is damaged, has values that Python cannot hold, or two columns have the same name.
     """
     import pyarrow.parquet
 
     try:
         table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).read()
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise PipelineError(f"{path}: expected a Parquet file; {first_line(error)}") from error
     return _from_arrow(path, table, "parquet")
 
@@ -141,17 +145,27 @@ def _from_objects(path: str, rows: Iterable[tuple[int, Any]], kind: str) -> Pars
         if problem:
             rejected.append(Rejected.of(path, number, problem, _content(row)))
             continue
-        for name in row:
-            if name not in values:
-                values[name] = [None] * len(numbers)
-                if numbers:
-                    lacking[name] = numbers[0]
-        for name, column in values.items():
-            column.append(row.get(name))
-            if name not in row:
-                lacking.setdefault(name, number)
+        for name, value in row.items():
+            column = values.setdefault(name, [])
+            if len(column) < len(numbers):
+                _fill(name, column, numbers, lacking)
+            column.append(value)
+        if len(values) > _MOST_KEYS:
+            raise PipelineError(
+                f"{path}, line {number}: expected at most {_MOST_KEYS:,} different keys in all rows together, got "
+                f"{len(values):,} up to here; keep those that are needed"
+            )
         numbers.append(number)
+    for name, column in values.items():
+        _fill(name, column, numbers, lacking)
     return Parsed(values, numbers, rejected, lacking, {"kind": kind}, "mend the rows or remove them")
+
+
+def _fill(name: str, column: list[Any], numbers: Sequence[int], lacking: dict[str, int]) -> None:
+    """Adds None for the rows since the last one that had the key, and keeps the first row without it."""
+    if missing := len(numbers) - len(column):
+        lacking.setdefault(name, numbers[len(column)])
+        column.extend([None] * missing)
 
 
 def _problem(row: object) -> str:
@@ -179,8 +193,22 @@ def _kind(value: object) -> str:
 
 def _from_arrow(path: str, table: "pyarrow.Table", kind: str) -> Parsed:
     refuse_repeated(path, table.column_names)
-    values = {name: table.column(name).to_pylist() for name in table.column_names}
+    values = {name: _cells(path, name, table.column(name)) for name in table.column_names}
     return Parsed(values, range(1, table.num_rows + 1), facts={"kind": kind})
+
+
+def _cells(path: str, name: str, column: "pyarrow.ChunkedArray") -> list[Any]:
+    """The values of a column, which may not be such as Python knows: texts in UTF-8, years to 9999, time zones."""
+    import pyarrow
+
+    try:
+        cells: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError, LookupError, pyarrow.ArrowException) as error:
+        raise PipelineError(
+            f"{path}: expected values that can be read in column {name!r}, of type {column.type}; {first_line(error)}; "
+            "leave the column out, or write it as texts in UTF-8"
+        ) from error
+    return cells
 
 
 def _from_dataset(path: str, dataset: "datasets.Dataset") -> Parsed:

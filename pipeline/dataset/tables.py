@@ -94,6 +94,11 @@ class Table:
         return tuple(self.values)
 
 
+def counted(n: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def describe_rejected(tables: Sequence[Table]) -> dict[str, object]:
     """Share of the rows that could not be read, and how many there are for each reason, the most frequent first."""
     rejected = [row for table in tables for row in table.rejected]

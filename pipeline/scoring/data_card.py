@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -97,7 +98,7 @@ def _making(content: Mapping[str, Any]) -> str:
     source = content.get("source") or {}
     files = [file for file in source.get("files") or [source] if file.get("path")]
     if files:
-        rows = [(_line(file["path"]), file.get("rows", ""), _line(file.get("sha256") or "")) for file in files]
+        rows = [(_line(_name(file["path"])), file.get("rows", ""), _line(file.get("sha256") or "")) for file in files]
         parts.append(_table(("file", "rows", "sha256"), rows))
     if rows_of := content.get("rows"):
         dropped = {"rejected": rows_of.get("rejected", 0), **(rows_of.get("dropped") or {})}
@@ -105,6 +106,11 @@ def _making(content: Mapping[str, Any]) -> str:
         table = _table(("rows", "number"), [("read", rows_of["read"]), *steps, ("kept", rows_of["kept"])])
         parts.append("From the rows read to the rows kept:\n\n" + table)
     return "## How it was made\n\n" + "\n\n".join(parts) if parts else ""
+
+
+def _name(path: str) -> str:
+    """The name of a file without its folders, which are nobody else's business; a data set's name on a hub is whole."""
+    return path if path.startswith("hf:") else PurePath(path).name
 
 
 def _leakage(content: Mapping[str, Any]) -> str:

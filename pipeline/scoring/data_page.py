@@ -41,9 +41,11 @@ def _template() -> Template:
 
 
 def title_of(content: Mapping[str, Any]) -> str:
-    """What to call a data set: the names of the files it was made of."""
+    """What to call a data set: the names of the files it was made of, and which fold of them it is."""
     source = content.get("source") or {}
     paths = [PurePath(file["path"]) for file in source.get("files") or [source] if file.get("path")]
     names = [_ENDING.sub("", path.name) for path in paths]
     more = f" and {len(names) - 2} more" if len(names) > 3 else ""
-    return ", ".join(names[: 2 if more else 3]) + more or "A prepared data set"
+    folds = (content.get("splits") or {}).get("folds") or {}
+    fold = f", fold {folds['fold']} of {folds['n']}" if folds.get("fold") else ""
+    return (", ".join(names[: 2 if more else 3]) + more or "A prepared data set") + fold

@@ -1,6 +1,7 @@
 """What each section of the data page shows, from the manifest and the rows beside it; None without the facts for it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple, TypedDict
 
 from pipeline.scoring import data_figures as draw
@@ -15,6 +16,9 @@ SAMPLES_A_CLASS = 8
 # Classes whose sample rows are open to see when the page opens.
 _CLASSES_UNFOLDED = 6
 LEAKS = ("exact", "template", "near")
+_LEAKS = {"made": "this split", "official_split": "your files as they are"}
+# How much of a date tells where a bin of the time line starts.
+_START = {"hour": len("2018-03-23 00:00"), "month": len("2018-03"), "year": len("2018")}
 _LEXICONS = {"textblob": "TextBlob", "vader": "VADER"}
 _DUPLICATES = {
     "usable_rows": "Usable rows",
@@ -60,10 +64,10 @@ def labels_of(content: Mapping[str, Any]) -> list[str]:
 
 
 def leaks_of(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Name of a way to split -> what it leaks from train to test; the split that was made stands as this split."""
+    """Name of a way to split, in words -> what it leaks from train to test."""
     found = content.get("leakage") or {}
     return {
-        "this split" if name == "made" else name.replace("_", " "): shares
+        _LEAKS.get(name, name.replace("_", " ")): shares
         for name, shares in found.items()
         if shares and not name.startswith("against")
     }
@@ -115,9 +119,17 @@ def _classes(content: Mapping[str, Any], context: DataContext) -> dict[str, Any]
         "smallest": min(((sum(row), label) for label, row in table), key=lambda pair: pair[0]),
         "how": how,
         "folds": _at(content, "splits", "folds", "n"),
-        "more": page.facts({"later_copies": how["later_copies"]}) if how.get("later_copies") else [],
+        "fold": _at(content, "splits", "folds", "fold"),
+        "own": _own(content),
+        "later_copies": [(split, n) for split, n in (how.get("later_copies") or {}).items() if n],
         "figure": page.trusted(draw.class_bars(counts, labels)),
     }
+
+
+def _own(content: Mapping[str, Any]) -> dict[str, str]:
+    """Split -> the user's own file that it was read from."""
+    sources = {split: _at(content, "options", f"{split}_source") for split in ("val", "test")}
+    return {split: PurePath(source).name for split, source in sources.items() if source}
 
 
 def _leakage(content: Mapping[str, Any], context: DataContext) -> dict[str, Any] | None:
@@ -129,6 +141,7 @@ def _leakage(content: Mapping[str, Any], context: DataContext) -> dict[str, Any]
         "splits": named,
         "made": splits.get("made"),
         "random": splits.get("random_split"),
+        "official": "official_split" in splits,
         "figure": page.trusted(draw.gauge(_shares(named), "leakage")),
     }
 
@@ -162,6 +175,7 @@ def _duplicates(content: Mapping[str, Any], context: DataContext) -> dict[str, A
             for name, each in found.items()
             if each is not None and not isinstance(each, list | dict)
         ],
+        "all_kept": found.get("policy") == "all",
         "campaigns": _folded(campaigns, LISTED_UNFOLDED),
         "shares": shares,
         "figure": page.trusted(draw.share_bars(shares, "copies", description)) if shares else None,
@@ -219,7 +233,10 @@ def _timeline(content: Mapping[str, Any], context: DataContext) -> dict[str, Any
     boundaries = _at(content, "splits", "boundaries") or {}
     return {
         "unit": unit,
-        "bins": [(start, [counts.get(label, 0) for label in labels]) for start, counts in bins],
+        "bins": [
+            (start.replace("T", " ")[: _START.get(unit, 10)], [counts.get(label, 0) for label in labels])
+            for start, counts in bins
+        ],
         "figure": page.trusted(draw.timeline(unit, bins, labels, boundaries)),
         "boundaries": boundaries,
     }
@@ -271,6 +288,8 @@ def _made(content: Mapping[str, Any], context: DataContext) -> dict[str, Any] | 
     files = source.pop("files", None) or []
     rest = {"source": source} if source else {}
     rest |= {key: value for key, value in content.items() if key not in _SHOWN_APART}
+    if dates := content.get("dates"):
+        rest["dates"] = {key: page.moment(each) if isinstance(each, str) else each for key, each in dates.items()}
     if not (files or rest):
         return None
     return {
@@ -288,8 +307,9 @@ def _seen(value: object) -> object:
 
 
 def _folded(rows: Sequence[Any], n: int) -> dict[str, Any] | None:
-    """The first ``n`` rows, the next up to ``LISTED``, and how many there are; None where there are none."""
-    return {"first": rows[:n], "more": rows[n:LISTED], "total": len(rows)} if rows else None
+    """The first ``n`` rows, the next up to ``LISTED``, how many are left, and how many there are; None for none."""
+    rest = max(0, len(rows) - LISTED)
+    return {"first": rows[:n], "more": rows[n:LISTED], "rest": rest, "total": len(rows)} if rows else None
 
 
 # In the order of the page, by the name under which the template knows them.

@@ -1,6 +1,6 @@
 """From predictions to ``metrics.json``: a pure function, the same for any order of the rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from pipeline.scoring.intervals import (
     wilson,
 )
 from pipeline.scoring.sample import MODEL_READINGS, Sample, read_sample
+from pipeline.scoring.sections import Evidence, sections
 from pipeline.scoring.verdict import verdict
 
 METRICS = {
@@ -26,12 +27,30 @@ METRICS = {
     "balanced_accuracy": metrics.balanced_accuracy,
     "macro_f1": metrics.macro_f1,
     "mcc": metrics.mcc,
+    "adjusted_balanced_accuracy": metrics.adjusted_balanced_accuracy,
+    "macro_precision": metrics.macro_precision,
+    "g_mean": metrics.g_mean,
+    "kappa": metrics.kappa,
 }
-PER_CLASS = {"precision": metrics.precision, "recall": metrics.recall, "f1": metrics.f1}
+# What only means something where the classes go from low to high.
+ORDERED = {"quadratic_kappa": metrics.quadratic_kappa, "severe_error_rate": metrics.severe_error_rate}
+PER_CLASS = {"precision": metrics.precision, "recall": metrics.recall, "f1": metrics.f1, "f2": metrics.f2}
+# The least possible value, where it is not 0.
+_LEAST = dict.fromkeys(("mcc", "kappa", "quadratic_kappa", "adjusted_balanced_accuracy"), -1.0)
+_SHARES = ("accuracy", "severe_error_rate")
 COMPARED = ("accuracy", "macro_f1")
 
 
-def score(predictions: Sequence[Mapping[str, Any]], *, labels: Sequence[str], seed: int = 0) -> dict[str, Any]:
+def score(
+    predictions: Sequence[Mapping[str, Any]],
+    *,
+    labels: Sequence[str],
+    seed: int = 0,
+    candidate: str = "tuned",
+    picked_from: int = 1,
+    ordered: bool = False,
+    evidence: Evidence | None = None,
+) -> dict[str, Any]:
     """The content of ``metrics.json``.
 
     Intervals are at 95 %. Proportions (accuracy, recall, precision, rates) have Wilson intervals when each row is a
@@ -42,12 +61,16 @@ def score(predictions: Sequence[Mapping[str, Any]], *, labels: Sequence[str], se
         predictions: the rows of ``predictions.jsonl``, in any order.
         labels: the classes in the order of the task.
         seed: of the resampling.
+        candidate: the system that is judged; the others are what it is compared with.
+        picked_from: number of systems that it is the best of, on these rows.
+        ordered: whether the classes go from low to high.
+        evidence: what is known besides; without it, only the scores and their comparison are made.
 
     Raises:
         PipelineError: there are no rows, or a row is not as expected.
     """
-    sample = read_sample(predictions, labels)
-    scorer = _Scorer(sample, seed)
+    sample = read_sample(predictions, labels, candidate)
+    scorer = _Scorer(sample, seed, METRICS | (ORDERED if ordered else {}))
     support = scorer.support
     present = [i for i in range(len(sample.labels)) if support[i] > 0]
     result: dict[str, Any] = {
@@ -56,6 +79,9 @@ def score(predictions: Sequence[Mapping[str, Any]], *, labels: Sequence[str], se
             "groups": sample.n_groups,
             "support": dict(zip(sample.labels, support.tolist(), strict=True)),
         },
+        "candidate": candidate,
+        "picked_from": picked_from,
+        "ordered": ordered,
         "smallest_class": sample.labels[min(present, key=lambda i: support[i])],
         "intervals": {
             "level": LEVEL,
@@ -64,10 +90,14 @@ def score(predictions: Sequence[Mapping[str, Any]], *, labels: Sequence[str], se
             "resamples": RESAMPLES,
             "seed": seed,
         },
-        "systems": {name: scorer.system(name) for name in sample.systems},
+        "systems": scorer.systems(),
         "comparisons": scorer.comparisons(),
     }
-    result["confusion"] = result["systems"]["tuned"]["confusion"]
+    result["confusion"] = result["systems"][candidate]["confusion"]
+    alarms = evidence.data.get("alarms") or [] if evidence is not None else []
+    result["data_alarms"] = [alarm["kind"] for alarm in alarms]
+    if evidence is not None:
+        result |= sections(predictions, sample, result["systems"][candidate], evidence, seed=seed)
     result["verdict_level"], result["verdict"] = verdict(result)
     return result
 
@@ -75,8 +105,8 @@ def score(predictions: Sequence[Mapping[str, Any]], *, labels: Sequence[str], se
 class _Scorer:
     """One sample's matrices and their resamples, computed once."""
 
-    def __init__(self, sample: Sample, seed: int) -> None:
-        self.sample, self.seed = sample, seed
+    def __init__(self, sample: Sample, seed: int, scalar: Mapping[str, Callable[[Counts], Floats]]) -> None:
+        self.sample, self.seed, self.scalar = sample, seed, scalar
         k = len(sample.labels)
         self.shape = (k, k + 1)
         self.keys = list(sample.readings)
@@ -106,24 +136,34 @@ class _Scorer:
     def _statistics(self, sums: Floats) -> dict[str, Floats]:
         matrices = self._matrices(sums)
         same_differ = sums[:, self.n_cells :].reshape(len(sums), -1, 2)
-        draws = {name: metric(matrices) for name, metric in (METRICS | PER_CLASS).items()}
+        draws = {name: metric(matrices) for name, metric in {**self.scalar, **PER_CLASS}.items()}
         draws["unparsed"] = metrics.unparsed_rate(matrices)
         draws["disagreement"] = same_differ[..., 1] / same_differ.sum(-1)
         return draws
+
+    def systems(self) -> dict[str, Any]:
+        """All systems, the candidate first and then the best."""
+        found = {name: self.system(name) for name in self.sample.systems}
+        ranked = sorted(found, key=lambda name: (name != self.sample.candidate, -found[name]["macro_f1"]["value"]))
+        return {name: found[name] for name in ranked}
 
     def system(self, name: str) -> dict[str, Any]:
         """Everything about one system, by its headline reading."""
         key = self.sample.headline(name)
         i = self.keys.index(key)
-        result: dict[str, Any] = {"reading": key[1], **self._scores(i)}
+        n = len(self.sample.y_true)
+        generated = self.keys.index((name, "generate")) if name in self.sample.models else i
+        result: dict[str, Any] = {
+            "reading": key[1],
+            **self._scores(i),
+            "unparsed_rate": float(self.point["unparsed"][0, generated]),
+            "unparsed_interval": self._proportion("unparsed", (generated,), n).to_json(),
+        }
         if name in self.sample.models:
-            generated = self.keys.index((name, "generate"))
-            n, model = len(self.sample.y_true), self.sample.models.index(name) + 1
+            model = self.sample.models.index(name) + 1
             mass = np.exp(self.sample.log_likelihoods[name]).sum(axis=1)
             result |= {
                 "readings": {r: self._scores(self.keys.index((name, r))) for r in MODEL_READINGS},
-                "unparsed_rate": float(self.point["unparsed"][0, generated]),
-                "unparsed_interval": self._proportion("unparsed", (generated,), n).to_json(),
                 "disagreement_rate": float(self.point["disagreement"][0, model]),
                 "disagreement_interval": self._proportion("disagreement", (model,), n).to_json(),
                 "label_mass": {"mean": float(np.sort(mass).mean()), "min": float(mass.min())},
@@ -141,9 +181,9 @@ class _Scorer:
         return {
             name: {
                 "value": float(self.point[name][0, i]),
-                **(self._proportion(name, (i,), n) if name == "accuracy" else self._resampled(name, (i,))).to_json(),
+                **(self._proportion(name, (i,), n) if name in _SHARES else self._resampled(name, (i,))).to_json(),
             }
-            for name in METRICS
+            for name in self.scalar
         }
 
     def _class(self, i: int, c: int) -> dict[str, Any]:
@@ -152,6 +192,7 @@ class _Scorer:
             "precision": self._proportion("precision", (i, c), predicted),
             "recall": self._proportion("recall", (i, c), int(self.support[c])),
             "f1": self._resampled("f1", (i, c)),
+            "f2": self._resampled("f2", (i, c)),
         }
         return {
             **{name: float(self.point[name][0, i, c]) for name in PER_CLASS},
@@ -175,7 +216,7 @@ class _Scorer:
     def _resampled(self, name: str, at: tuple[int, ...]) -> Interval:
         if self.sample.n_groups == 1:
             # One group has only one resample, itself. Nothing is known.
-            return Interval(-1.0 if name == "mcc" else 0.0, 1.0)
+            return Interval(_LEAST.get(name, 0.0), 1.0)
         everywhere: Any = (..., *at)
         value = float(self.point[name][everywhere].item())
         low, high = percentiles(self.draws[name][everywhere])
@@ -183,8 +224,8 @@ class _Scorer:
         return Interval(min(float(low), value), max(float(high), value))
 
     def comparisons(self) -> list[dict[str, Any]]:
-        """The tuned model against every other system, metric by metric, p adjusted over the systems."""
-        others = [name for name in self.sample.systems if name != "tuned"]
+        """The candidate against every other system, metric by metric, p adjusted over the systems."""
+        others = [name for name in self.sample.systems if name != self.sample.candidate]
         result = []
         for metric in COMPARED:
             family = [self._compare(name, metric) for name in others]
@@ -195,7 +236,7 @@ class _Scorer:
         return result
 
     def _compare(self, name: str, metric: str) -> dict[str, Any]:
-        a, b = (self.keys.index(self.sample.headline(system)) for system in ("tuned", name))
+        a, b = (self.keys.index(self.sample.headline(system)) for system in (self.sample.candidate, name))
         right_a, right_b = (self.sample.readings[self.keys[i]] == self.sample.y_true for i in (a, b))
         only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
         n = len(self.sample.y_true)
@@ -210,7 +251,7 @@ class _Scorer:
         if self.sample.n_groups == 1:
             interval = Interval(-1.0, 1.0)
         result = {
-            "a": "tuned",
+            "a": self.sample.candidate,
             "b": name,
             "metric": metric,
             "readings": [self.keys[a][1], self.keys[b][1]],

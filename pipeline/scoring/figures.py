@@ -103,7 +103,7 @@ def confusion_figure(matrix: ArrayLike, labels: Sequence[str]) -> str:
             )
             axes.set_yticks(np.arange(k) + 0.5, names, rotation=0)
             axes.tick_params(length=0)
-        return svg(figure, "confusion", "Confusion matrix of the tuned model as counts, recall and precision")
+        return svg(figure, "confusion", "Confusion matrix as counts, recall and precision")
 
 
 def comparison_figure(scores: Mapping[str, Mapping[str, float]]) -> str:

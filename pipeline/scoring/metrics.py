@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.scoring.confusion import Floats
+from pipeline.scoring.confusion import Counts, Floats
 
 Matrix = NDArray[Any]
 
@@ -32,7 +32,21 @@ def precision(matrix: Matrix) -> Floats:
 
 def f1(matrix: Matrix) -> Floats:
     """Harmonic mean of precision and recall of each class, ``2 TP / (support + predicted)``, shape ``(..., k)``."""
-    return _ratio(2 * _hits(matrix), matrix.sum(-1) + matrix[..., :-1].sum(-2))
+    return f_beta(matrix, 1)
+
+
+def f2(matrix: Matrix) -> Floats:
+    """``f_beta`` with recall twice as important: for a rare class, where a miss costs more than a false alarm."""
+    return f_beta(matrix, 2)
+
+
+def f_beta(matrix: Matrix, beta: float) -> Floats:
+    """Weighted harmonic mean of precision and recall of each class, shape ``(..., k)``.
+
+    ``(1 + b^2) TP / (b^2 support + predicted)`` (van Rijsbergen 1979): recall weighs ``beta`` times as much.
+    """
+    weight = beta**2
+    return _ratio((1 + weight) * _hits(matrix), weight * matrix.sum(-1) + matrix[..., :-1].sum(-2))
 
 
 def macro_f1(matrix: Matrix) -> Floats:
@@ -45,9 +59,34 @@ def macro_f1(matrix: Matrix) -> Floats:
     return np.asarray(f1(matrix).mean(-1))
 
 
+def macro_precision(matrix: Matrix) -> Floats:
+    """Mean of the classes' precision, shape ``(...)``; a class that is never predicted counts 0."""
+    return np.asarray(precision(matrix).mean(-1))
+
+
 def balanced_accuracy(matrix: Matrix) -> Floats:
     """Mean recall over the classes that have rows, shape ``(...)``."""
-    return _ratio(recall(matrix).sum(-1), (matrix.sum(-1) > 0).sum(-1))
+    return _ratio(recall(matrix).sum(-1), _present(matrix))
+
+
+def adjusted_balanced_accuracy(matrix: Matrix) -> Floats:
+    """Balanced accuracy on a scale where guessing is 0 and perfect is 1, shape ``(...)``.
+
+    ``(BA - 1/c) / (1 - 1/c)`` with ``c`` classes that have rows; down to ``-1 / (c - 1)``. 0 where there is but one
+    such class and nothing to guess.
+    """
+    classes = _present(matrix)
+    return _ratio(balanced_accuracy(matrix) * classes - 1, classes - 1)
+
+
+def g_mean(matrix: Matrix) -> Floats:
+    """Geometric mean of the recall of the classes that have rows, shape ``(...)``: 0 as soon as one is never found.
+
+    Kubat and Matwin 1997, for many classes Sun, Kamel and Wang 2006.
+    """
+    has_rows = matrix.sum(-1) > 0
+    product = np.where(has_rows, recall(matrix), 1.0).prod(-1)
+    return np.where(has_rows.any(-1), product ** (1 / np.maximum(1, _present(matrix))), 0.0)
 
 
 def mcc(matrix: Matrix) -> Floats:
@@ -64,9 +103,52 @@ def mcc(matrix: Matrix) -> Floats:
     return _ratio(covariance, np.sqrt(variances))
 
 
+def kappa(matrix: Matrix) -> Floats:
+    """Cohen's kappa (1960), agreement beyond that of the margins, shape ``(...)``, from -1 to 1.
+
+    Unparsed enters as one more class that is sometimes predicted and never true. 0 when all rows and all predictions
+    are of one class, where it is not defined.
+    """
+    k = matrix.shape[-2]
+    return _weighted_kappa(matrix, 1.0 - np.eye(k, k + 1))
+
+
+def quadratic_kappa(matrix: Matrix) -> Floats:
+    """Weighted kappa (Cohen 1968) for classes ordered from low to high, shape ``(...)``, from -1 to 1.
+
+    Class ``j`` in place of ``i`` costs ``(i - j)^2``, so an answer at the other end of the scale is worse than one
+    next door. An unparsed answer costs what the farthest class would have, ``max(i, k - 1 - i)^2``: it is wrong, and
+    nothing about it is near. Without unparsed answers it is ``cohen_kappa_score(weights="quadratic")``.
+    """
+    at = np.arange(matrix.shape[-2])
+    farthest = np.maximum(at, at[::-1])
+    return _weighted_kappa(matrix, np.column_stack([at[:, None] - at, farthest]).astype(np.float64) ** 2)
+
+
+def severe_error_rate(matrix: Matrix) -> Floats:
+    """Share of all rows where the lowest class was called the highest or the other way round, shape ``(...)``.
+
+    For ordered classes only. An unparsed answer is no severe error; it has a rate of its own.
+    """
+    return _ratio(matrix[..., 0, -2] + matrix[..., -1, 0], matrix.sum((-2, -1)))
+
+
 def unparsed_rate(matrix: Matrix) -> Floats:
     """Share of rows whose answer could not be parsed, shape ``(...)``."""
     return _ratio(matrix[..., -1].sum(-1), matrix.sum((-2, -1)))
+
+
+def _weighted_kappa(matrix: Matrix, cost: Floats) -> Floats:
+    """``1 - observed / expected`` cost of the answers; ``cost`` has shape ``(k, k + 1)``."""
+    true, predicted = matrix.sum(-1), matrix.sum(-2)
+    expected = ((true @ cost) * predicted).sum(-1)
+    observed = (matrix * cost).sum((-2, -1)) * true.sum(-1)
+    return _ratio(expected - observed, expected)
+
+
+def _present(matrix: Matrix) -> Counts:
+    """How many classes have rows, shape ``(...)``."""
+    return np.asarray((matrix.sum(-1) > 0).sum(-1))
 
 
 def _hits(matrix: Matrix) -> Matrix:

@@ -45,6 +45,11 @@ def share_text(share: float) -> str:
     return "> 99.9 %" if 0.9995 <= share < 1 else percent_text(share)
 
 
+def moment(iso: str) -> str:
+    """A moment in ISO 8601 as people write it: to the second, without its zone, and without a time at midnight."""
+    return iso[:19].replace("T", " ").removesuffix(" 00:00:00")
+
+
 def trusted(text: str) -> Markup:
     """Marks text as HTML: the one place that does, for the style sheets and the figures of this package.
 
@@ -82,6 +87,7 @@ def environment() -> Environment:
         "signed": lambda x: f"{x:+.3f}".replace("-", "−"),
         "percent": percent_text,
         "share": share_text,
+        "moment": moment,
         "count": lambda n: f"{n:,.10g}",
         "p": lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}",
     }

@@ -1,37 +1,46 @@
 """The page: one HTML file that opens offline, without JavaScript, whatever the tweets contain."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from pipeline.scoring import page
+from pipeline.scoring.confidence_figures import reliability_figure, risk_coverage_figure
 from pipeline.scoring.figures import class_distribution, comparison_figure, confusion_figure
+from pipeline.scoring.gallery import gallery
 from pipeline.scoring.page import facts, trusted
-from pipeline.scoring.sample import HEADLINE
-from pipeline.scoring.verdict import name_of
+from pipeline.scoring.ranking_figures import precision_recall_figure
+from pipeline.scoring.verdict import candidate_of, capitalised, name_of
+from pipeline.scoring.weak_figures import weak_figures
 
-ERRORS_SHOWN = 40
-ERRORS_UNFOLDED = 10
-UNPARSED_SHOWN = 10
 LEAKS = ("exact", "template", "near")
 # Of the data's manifest; the rest has a section here or stands on the data's own page.
 DATA_LISTED = ("source", "options", "dates", "splits", "files", "provenance")
 
 _SHADES = 10
+# Scores that have no column in the first table, with their headings.
+_MORE = {
+    "adjusted_balanced_accuracy": "Balanced accuracy, adjusted",
+    "macro_precision": "Macro-precision",
+    "g_mean": "G-mean",
+    "kappa": "Kappa",
+    "quadratic_kappa": "Quadratic kappa",
+    "severe_error_rate": "Severe errors",
+}
 
 
 class Context(TypedDict, total=False):
     """What the page tells besides the scores; every key may be missing.
 
-    ``title`` is the heading. ``run`` and ``data`` are the manifests of the run and of the prepared data set,
-    ``provenance`` is that of this evaluation. Of ``data``, three keys make the section on the data: ``classes``
-    (split -> label -> rows), ``rows`` (``read``, ``kept``, ``dropped``: reason -> rows) and ``leakage`` (split ->
-    ``exact``, ``template``, ``near``: share of its test rows with such a copy in train), and ``alarms`` (``kind``,
-    ``text``) stand above all else. How it was made, and the other two mappings, are listed key by key in the section
-    on reproduction.
+    ``title`` is the heading, ``hidden`` says that the rows come without their texts. ``run`` and ``data`` are the
+    manifests of the run and of the prepared data set, ``provenance`` is that of this evaluation. Of ``data``, three
+    keys make the section on the data: ``classes`` (split -> label -> rows), ``rows`` (``read``, ``kept``, ``dropped``:
+    reason -> rows) and ``leakage`` (split -> ``exact``, ``template``, ``near``: share of its test rows with such a copy
+    in train), and ``alarms`` (``kind``, ``text``) stand above all else. How it was made, and the other two mappings,
+    are listed key by key in the section on reproduction.
     """
 
     title: str
+    hidden: bool
     run: Mapping[str, Any]
     data: Mapping[str, Any]
     provenance: Mapping[str, Any]
@@ -60,53 +69,51 @@ def render(metrics: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]],
         ("The training run", facts(context.get("run", {}))),
         ("The prepared data", facts({key: data[key] for key in DATA_LISTED if key in data})),
     ]
-    scores = {_system_name(name): system["macro_f1"] for name, system in metrics["systems"].items()}
     return environment.get_template("report.html").render(
         title=context.get("title", "A tuned model"),
         made=str(context.get("provenance", {}).get("created_at", ""))[:10],
         metrics=metrics,
+        more_metrics={
+            name: heading for name, heading in _MORE.items() if name in metrics["systems"][metrics["candidate"]]
+        },
         style=page.style("page.css"),
         alarms=[(page.alarm_name(alarm["kind"]), alarm["text"]) for alarm in data.get("alarms", [])],
-        figures={
-            "comparison": trusted(comparison_figure(scores)),
-            "confusion": trusted(confusion_figure(confusion["matrix"], labels)),
-            "classes": trusted(class_distribution(classes, labels)) if classes else None,
-        },
+        figures=_figures(metrics, classes),
         data=facts_of_data,
-        gallery=_gallery(predictions),
+        candidate=candidate_of(metrics),
+        gallery=gallery(predictions, labels, metrics["candidate"]),
+        hidden=context.get("hidden", False),
         provenance=[(heading, listed) for heading, listed in provenance if listed],
     )
 
 
 def _system_name(name: str) -> str:
     """What a system is called in a table or figure."""
-    text = name_of(name).removeprefix("the ")
-    return text[:1].upper() + text[1:]
+    return capitalised(name_of(name).removeprefix("the "))
 
 
-def _gallery(predictions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The tuned model's errors: wrong labels, the surest first, and apart from them what could not be parsed."""
-    errors = []
-    for row in predictions:
-        answer = row["systems"]["tuned"]
-        predicted = answer[HEADLINE["tuned"]]
-        if predicted != row["label"]:
-            scores = answer["log_likelihoods"]
-            largest = max(scores.values())
-            total = sum(math.exp(score - largest) for score in scores.values())
-            sure = None if predicted is None else math.exp(scores[predicted] - largest) / total
-            errors.append(
-                {**row, "predicted": predicted or "unparsed", "completion": answer["completion"], "confidence": sure}
-            )
-    wrong = sorted((e for e in errors if e["confidence"] is not None), key=lambda e: (-e["confidence"], e["id"]))
-    unparsed = sorted((e for e in errors if e["confidence"] is None), key=lambda e: e["id"])
-    return {
-        "wrong": wrong[:ERRORS_UNFOLDED],
-        "wrong_folded": wrong[ERRORS_UNFOLDED:ERRORS_SHOWN],
-        "wrong_total": len(wrong),
-        "unparsed": unparsed[:UNPARSED_SHOWN],
-        "unparsed_total": len(unparsed),
+def _figures(metrics: Mapping[str, Any], classes: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """The figures by name, for the parts that the metrics have."""
+    confusion = metrics["confusion"]
+    labels, systems = confusion["labels"], metrics["systems"]
+    names = {name: _system_name(name) for name in systems}
+    found = {
+        "comparison": comparison_figure({names[name]: system["macro_f1"] for name, system in systems.items()}),
+        "confusion": confusion_figure(confusion["matrix"], labels),
     }
+    if classes:
+        found["classes"] = class_distribution(classes, labels)
+    if "confidence" in metrics:
+        found["confidence_reliability"] = reliability_figure(
+            metrics["confidence"]["calibration"]["equal_width"]["bins"]
+        )
+        found["confidence_risk"] = risk_coverage_figure(metrics["confidence"]["selective"])
+    if metrics.get("ranking", {}).get("systems"):
+        ranked = {name: names[name] for name in metrics["ranking"]["systems"]}
+        found["ranking"] = precision_recall_figure(metrics["ranking"], labels, ranked)
+    if "weak" in metrics:
+        found |= weak_figures(metrics["weak"])
+    return {name: trusted(figure) for name, figure in found.items()}
 
 
 def _data_section(data: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.scoring.confusion import Counts, Floats, encode
 
 # Systems in the order of the page; any further one follows them.
-SYSTEMS = ("tuned", "untuned", "tfidf", "majority")
+SYSTEMS = ("tuned", "untuned", "tfidf", "textblob", "vader", "majority")
 MODEL_READINGS = ("generate", "loglikelihood")
 # The tuned model is read as its user gets it. The untuned one seldom answers with a bare label, so it is read in the
 # way that favours it: a baseline must not be a strawman.
@@ -25,11 +25,14 @@ _LARGEST_LOG_LIKELIHOOD = 1e-3
 class Sample:
     """The test rows as arrays; classes are numbers, their position in ``labels``, and ``k`` is unparsed.
 
+    ``candidate`` is the system that is judged; all others are what it is compared with.
+
     ``y_true`` and ``groups`` have shape ``(n,)``, groups numbered 0 to ``G - 1``. ``readings`` maps (system,
     reading) to predicted classes ``(n,)``, ``log_likelihoods`` a system to shape ``(n, k)``.
     """
 
     labels: tuple[str, ...]
+    candidate: str
     y_true: Counts
     groups: Counts
     readings: Mapping[tuple[str, str], Counts]
@@ -47,7 +50,7 @@ class Sample:
 
     @property
     def systems(self) -> list[str]:
-        """The systems that predicted, tuned first."""
+        """The systems that predicted, the candidate first."""
         return list(dict.fromkeys(system for system, _ in self.readings))
 
     @property
@@ -60,12 +63,12 @@ class Sample:
         return next(key for key in self.readings if key[0] == system and key[1] == HEADLINE.get(system, key[1]))
 
 
-def read_sample(predictions: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Sample:
+def read_sample(predictions: Sequence[Mapping[str, Any]], labels: Sequence[str], candidate: str = "tuned") -> Sample:
     """The rows of ``predictions.jsonl`` as arrays.
 
     Raises:
-        PipelineError: there are no rows, the tuned model is missing, or a row is not as expected; the message
-            names its line.
+        PipelineError: there are no rows, the candidate is missing, or a row is not as expected; the message names its
+            line.
     """
     if not predictions:
         raise PipelineError("predictions: expected at least one test row, got none; check the test split")
@@ -78,9 +81,9 @@ def read_sample(predictions: Sequence[Mapping[str, Any]], labels: Sequence[str])
             raise PipelineError(f"{where}: id {row['id']!r} stands there twice; every test row must be scored once")
         ids.add(row["id"])
         if names is None:
-            names = sorted(row["systems"], key=lambda s: (SYSTEMS.index(s) if s in SYSTEMS else len(SYSTEMS), s))
-            if "tuned" not in names:
-                raise PipelineError(f"{where}: expected the system 'tuned', got {', '.join(names) or 'none'}")
+            names = sorted(row["systems"], key=lambda s: (s != candidate, _place(s), s))
+            if candidate not in names:
+                raise PipelineError(f"{where}: expected the system {candidate!r}, got {', '.join(names) or 'none'}")
         elif set(row["systems"]) != set(names):
             got = ", ".join(sorted(row["systems"]))
             raise PipelineError(f"{where}: expected the systems of line 1 ({', '.join(names)}), got {got}")
@@ -98,11 +101,16 @@ def read_sample(predictions: Sequence[Mapping[str, Any]], labels: Sequence[str])
     }
     return Sample(
         labels=tuple(labels),
+        candidate=candidate,
         y_true=encode([row["label"] for row in predictions], labels=labels),
         groups=np.unique([row["group"] for row in predictions], return_inverse=True)[1].astype(np.int64),
         readings=readings,
         log_likelihoods=log_likelihoods,
     )
+
+
+def _place(system: str) -> int:
+    return SYSTEMS.index(system) if system in SYSTEMS else len(SYSTEMS)
 
 
 def _is_model(name: str, row: Mapping[str, Any]) -> bool:

@@ -7,7 +7,14 @@ NAMES = {
     "tuned": "the tuned model",
     "untuned": "the untuned model",
     "tfidf": "the TF-IDF classifier",
+    "textblob": "the word list of TextBlob",
+    "vader": "the word list of VADER",
     "majority": "the majority guess",
+}
+# Alarms of the prepared data after which a score says nothing of sentiment, and what the verdict says first then.
+_SPOILT = {
+    "machine_made": "The labels are those of a word list: this measures imitation of it and says nothing of sentiment.",
+    "unlearnable": "The labels look unrelated to the texts, so a score on them means little.",
 }
 _FEW_GROUPS = 30
 _MANY_UNPARSED = 0.1
@@ -18,8 +25,10 @@ def verdict(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
 
     The level is ``better`` when macro-F1 is distinguishably higher than that of every baseline and accuracy is
     nowhere distinguishably lower; ``worse`` when macro-F1 is distinguishably lower than that of any baseline; else
-    ``mixed``. Distinguishable: the 95 % interval of the difference excludes 0, and p is below 0.05 after Holm.
+    ``mixed``. Labels that are no measure of sentiment allow no ``better``. Distinguishable: the 95 % interval of the
+    difference excludes 0, and p is below 0.05 after Holm.
     """
+    spoilt = [kind for kind in metrics["data_alarms"] if kind in _SPOILT]
     by_metric = {
         metric: {c["b"]: c for c in metrics["comparisons"] if c["metric"] == metric}
         for metric in ("macro_f1", "accuracy")
@@ -31,12 +40,13 @@ def verdict(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
     less_accurate = [name for name, c in accuracy.items() if c["distinguishable"] and c["difference"] < 0]
     if worse:
         level = "worse"
-    elif better and not unclear and not less_accurate:
+    elif better and not unclear and not less_accurate and not spoilt:
         level = "better"
     else:
         level = "mixed"
     sentences = [
-        _headline(worse, better, unclear),
+        *(_SPOILT[kind] for kind in spoilt),
+        _headline(name_of(metrics["candidate"]), worse, better, unclear),
         *(_difference(macro[name], accuracy[name]) for name in macro),
         _smallest_class(metrics),
         _unparsed(metrics),
@@ -51,6 +61,17 @@ def name_of(system: str) -> str:
     return NAMES.get(system, system)
 
 
+def candidate_of(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The scores of the system that is judged."""
+    scores: Mapping[str, Any] = metrics["systems"][metrics["candidate"]]
+    return scores
+
+
+def capitalised(text: str) -> str:
+    """The text with its first letter large, as at the start of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def p_text(p: float) -> str:
     """A p value as it is printed: never as 0."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
@@ -61,9 +82,11 @@ def percent_text(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _headline(worse: Sequence[str], better: Sequence[str], unclear: Sequence[str]) -> str:
+def _headline(candidate: str, worse: Sequence[str], better: Sequence[str], unclear: Sequence[str]) -> str:
     if not (worse or better or unclear):
-        return "The tuned model was compared with no baseline, so nothing here says whether tuning helped."
+        return (
+            f"{capitalised(candidate)} was compared with no baseline, so nothing here says what its scores are worth."
+        )
     clauses = []
     if worse:
         clauses.append(f"worse than {_systems(worse)}")
@@ -72,7 +95,7 @@ def _headline(worse: Sequence[str], better: Sequence[str], unclear: Sequence[str
         clauses.append(f"better than {every}{_systems(better)}")
     if unclear:
         clauses.append(f"not distinguishable from {_systems(unclear)}")
-    return f"By macro-F1, the tuned model is {'; it is '.join(clauses)}."
+    return f"By macro-F1, {candidate} is {'; it is '.join(clauses)}."
 
 
 def _difference(macro: Mapping[str, Any], accuracy: Mapping[str, Any]) -> str:
@@ -100,24 +123,24 @@ def _amount(comparison: Mapping[str, Any], interval_name: str = "") -> str:
 
 def _smallest_class(metrics: Mapping[str, Any]) -> str:
     label = metrics["smallest_class"]
-    scores = metrics["systems"]["tuned"]["per_class"][label]
+    scores = candidate_of(metrics)["per_class"][label]
     interval = scores["intervals"]["recall"]
     return (
-        f"Of the smallest class, {label}, with {_tweets(scores['support'])}, the tuned model finds "
+        f"Of the smallest class, {label}, with {_tweets(scores['support'])}, {name_of(metrics['candidate'])} finds "
         f"{percent_text(scores['recall'])} (95 % interval {percent_text(interval['low'])} to "
         f"{percent_text(interval['high'])})."
     )
 
 
 def _unparsed(metrics: Mapping[str, Any]) -> str:
-    tuned = metrics["systems"]["tuned"]
-    count = sum(row[-1] for row in tuned["confusion"]["matrix"])
-    interval = tuned["unparsed_interval"]
+    found = candidate_of(metrics)
+    count = sum(row[-1] for row in found["confusion"]["matrix"])
+    interval = found["unparsed_interval"]
     advice = ""
-    if tuned["unparsed_rate"] > _MANY_UNPARSED:
+    if metrics["candidate"] == "tuned" and found["unparsed_rate"] > _MANY_UNPARSED:
         advice = ". It has not learnt to answer with labels: train longer (--epochs, --max_steps) or with more tweets"
     return (
-        f"{percent_text(tuned['unparsed_rate'])} of its answers ({count:,} of {metrics['rows']['n']:,}; 95 % interval "
+        f"{percent_text(found['unparsed_rate'])} of its answers ({count:,} of {metrics['rows']['n']:,}; 95 % interval "
         f"{percent_text(interval['low'])} to {percent_text(interval['high'])}) could not be read as a label; "
         f"they count as wrong{advice}."
     )
@@ -144,6 +167,11 @@ def _power(metrics: Mapping[str, Any], accuracy: Mapping[str, Mapping[str, Any]]
 
 def _cautions(metrics: Mapping[str, Any]) -> list[str]:
     sentences = []
+    if metrics["picked_from"] > 1:
+        sentences.append(
+            f"It was picked as the best of {metrics['picked_from']:,} on these very rows, which flatters it: confirm "
+            "it on rows that none of them has been scored on."
+        )
     support, groups = metrics["rows"]["support"], metrics["rows"]["groups"]
     absent = [label for label, n in support.items() if n == 0]
     if absent:
@@ -153,7 +181,7 @@ def _cautions(metrics: Mapping[str, Any]) -> list[str]:
         )
     if groups < _FEW_GROUPS:
         sentences.append(f"With only {groups:,} independent rows every interval is rough; score more rows.")
-    if metrics["systems"]["tuned"]["accuracy"]["value"] in (0.0, 1.0):
+    if candidate_of(metrics)["accuracy"]["value"] in (0.0, 1.0):
         sentences.append(
             "All answers are right, or all are wrong, so resampling shows no doubt: read the interval of accuracy."
         )

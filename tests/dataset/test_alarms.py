@@ -40,6 +40,7 @@ def told(content: dict[str, Any]) -> list[tuple[str, str]]:
         {"duplicates": {"class_shares_in_copies": {"Up": 0.8, "Down": 0.7}}},
         {"duplicates": {"class_shares_in_copies": {"Up": 0.5, "Down": 0.0}}},
         {"classes": {"train": {"Up": 3}, "test": {"Up": 30, "Down": 200}}},
+        {"rows": {"read": 100, "dropped": {"no date": 5}}, "dates": {"unread_example": "soon"}},
     ],
 )
 def test_silence(content: dict[str, Any]) -> None:
@@ -81,15 +82,26 @@ def test_campaigns_and_copies() -> None:
     assert not any("was kept" in text for _, text in texts)
     settled = told({"duplicates": duplicates | {"policy": "one"}})
     assert all(text.endswith("Here one copy of each text was kept.") for _, text in settled)
+    capped = told({"duplicates": duplicates | {"policy": 3}})
+    assert all(text.endswith("Here at most 3 of each group of near-copies were kept.") for _, text in capped)
+
+
+def test_rows_without_a_date() -> None:
+    ((kind, text),) = told(
+        {"rows": {"read": 900, "dropped": {"no date": 600}}, "dates": {"unread_example": "13/01/21"}}
+    )
+    assert kind == "undated"
+    assert "600 of 900 were left out because their date is missing or could not be read, such as '13/01/21'." in text
 
 
 def test_few_test_rows() -> None:
-    classes = {"train": {"Up": 90}, "test": {"Up": 29, "Flat": 30, "Down": 12}}
+    classes = {"train": {"Up": 90}, "test": {"Up": 29, "Flat": 30, "Down": 12, "Moon": 0}}
     power = {"per_class": {"Down": {"support": 12, "recall_half_width": 0.246}}}
     texts = told({"classes": classes, "power": power})
-    assert [kind for kind, _ in texts] == ["few_test_rows"] * 2
-    assert "Down has 12, so its recall can be known to within 0.25 at best" in texts[0][1]
-    assert "Up has 29, so its recall can hardly be known" in texts[1][1]
+    assert [kind for kind, _ in texts] == ["few_test_rows"] * 3
+    assert "Moon has none, so nothing can be known of its recall, and the macro-F1 counts the class as 0" in texts[0][1]
+    assert "Down has 12, so its recall can be known to within 0.25 at best" in texts[1][1]
+    assert "Up has 29, so its recall can hardly be known" in texts[2][1]
 
 
 def test_raters_that_disagree() -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.dataset.alarms import find_alarms
 from pipeline.dataset.campaigns import campaigns, class_shares_in_copies
 from pipeline.dataset.records import Example
 
@@ -49,8 +50,21 @@ def test_campaigns_of_a_hand_worked_table() -> None:
             "text": "price alert",
         },
     ]
-    assert [found["group"] for found in campaigns(EXAMPLES, GROUPS, LABELS, most=1)] == [5]
     assert campaigns([], {}, LABELS) == []
+
+
+def test_a_group_that_fills_a_class_is_listed_however_small() -> None:
+    examples, groups = rows(
+        *[(each // 5, "Up", "up") for each in range(50)],  # ten groups, each a tenth of its class
+        *[(10, "Down", "sell")] * 4,
+        *[(11, "Flat", "so so")] * 3,
+        *[(100 + each, "Down", "alone") for each in range(15)],
+        *[(200 + each, "Flat", "alone") for each in range(12)],
+    )
+    found = campaigns(examples, groups, LABELS, most=2)
+    assert [each["group"] for each in found] == [0, 1, 10]  # 4 of 19 are more than a fifth, 3 of 15 are not
+    (alarm,) = find_alarms({"duplicates": {"campaigns": found}})
+    assert "21.1 % of the rows of Down" in alarm["text"]
 
 
 def test_example_text_is_cut() -> None:

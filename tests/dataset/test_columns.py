@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.dataset.columns import Columns, find_columns, texts_of
+from pipeline.dataset.columns import Columns, find_columns, rename_columns, texts_of
 from pipeline.dataset.reading import Table
 from pipeline.errors import PipelineError
 
@@ -21,6 +21,8 @@ def table(*names: str, lacking: dict[str, int] | None = None) -> Table:
         (("", "full_text", "LABEL", "created-at"), Columns("full_text", "LABEL", "created-at")),
         (("text", "label", "date", "time"), Columns("text", "label", None)),
         (("text", "New_Sentiment_State"), Columns("text", "New_Sentiment_State", None)),
+        (("Review", "stars"), Columns("Review", "stars", None)),
+        (("text", "body", "label", "score"), Columns("text", "label", None)),
     ],
 )
 def test_usual_names_are_found(names: tuple[str, ...], found: Columns) -> None:
@@ -32,8 +34,11 @@ def test_usual_names_are_found(names: tuple[str, ...], found: Columns) -> None:
     [
         (("tweet", "text", "label"), "the text, got several: 'tweet', 'text'; give --text_column"),
         (("Tweet", "Sentiment", "New_Sentiment_State"), "the label, got several: .*; give --label_column"),
-        (("headline", "label"), "the text, got none .* 'headline', 'label'; give --text_column"),
-        (("text",), "the label, got none .* 'text'; give --label_column"),
+        (
+            ("headline", "label"),
+            "the text, got none .* 'headline', 'label'; give --text_column NAME, or FILE=LABEL where",
+        ),
+        (("text",), "the label, got none .* 'text'; give --label_column NAME, or FILE=LABEL where"),
     ],
 )
 def test_nothing_is_guessed(names: tuple[str, ...], message: str) -> None:
@@ -58,6 +63,14 @@ def test_named_columns_win() -> None:
 def test_wrong_names_are_refused(named: dict[str, str], message: str) -> None:
     with pytest.raises(PipelineError, match=message):
         find_columns(table("text", "label"), **named)
+
+
+def test_another_file_is_read_under_the_names_of_the_source() -> None:
+    columns = Columns("tweet", "mood", "date")
+    other = rename_columns(table("TEXT", "Mood", "created at", "more", lacking={"TEXT": 4}), columns)
+    assert (other.columns, other.lacking) == (("tweet", "mood", "date", "more"), {"tweet": 4})
+    with pytest.raises(PipelineError, match=r"expected one column 'tweet' as in the source, .* got 'text', 'input', "):
+        rename_columns(table("text", "input", "label"), columns)
 
 
 def test_a_row_without_the_key_is_refused_only_where_it_matters() -> None:

@@ -21,10 +21,11 @@ def test_range_is_in_utc() -> None:
             "2018-03-24T01:00:00+02:00",
             "2018-03-22",
             datetime.date(2018, 3, 23),
-            "",
+            "soon",
             None,
         ]
     ).to_json()
+    assert found.pop("unread_example") == "soon"
     assert found == {"first": "2018-03-22T00:00:00+00:00", "last": "2018-03-23T23:00:00+00:00", "unread": 2}
 
 
@@ -93,7 +94,12 @@ def test_the_column_decides_what_stands_first(cells: Sequence[str], order: str |
 def test_the_user_decides_where_the_column_does_not() -> None:
     assert read_dates(["03/04/2018"], "day").moments == [datetime.datetime(2018, 4, 3, tzinfo=datetime.UTC)]
     assert read_dates(["03/04/2018"], "month").moments == [datetime.datetime(2018, 3, 4, tzinfo=datetime.UTC)]
-    assert read_dates(["03/23/2018"], "day").moments == [None]
+    with pytest.raises(PipelineError, match=r"--date_order day: .* got '01/13/21', where the month stands first"):
+        read_dates(["03/04/18", "01/13/21"], "day")
+    with pytest.raises(PipelineError, match=r"--date_order month: .* got '23/03/2018', where the day stands first"):
+        read_dates(["23/03/2018"], "month")
+    # Where the column contradicts itself the user is believed.
+    assert read_dates(["03/23/2018", "23/03/2018"], "day").moments[0] is None
     assert read_dates(["03/23/2018"]).to_json()["order"] == "month first"
 
 

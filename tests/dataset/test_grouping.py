@@ -50,17 +50,18 @@ def test_a_value_that_swallows_the_rows_is_named_with_its_share() -> None:
     check_merged(examples, merge_groups(groups, keys), keys, "author", SHARES)
     keys[examples[90].id] = "bot"
     with pytest.raises(
-        PipelineError, match=r"column 'author': expected at most 82% .*, got 83%: 'bot' has 83% of the rows; split by"
+        PipelineError,
+        match=r"column 'author': expected at most 82 % .*, got 83 %: 'bot' has 83 % of the rows; split by",
     ):
         check_merged(examples, merge_groups(groups, keys), keys, "author", SHARES)
     groups[examples[91].id] = groups[examples[0].id]
-    with pytest.raises(PipelineError, match=r"got 84%: 'bot' has 83% of the rows, and copies join it with 1 other"):
+    with pytest.raises(PipelineError, match=r"got 84 %: 'bot' has 83 % of the rows, and copies join it with 1 other"):
         check_merged(examples, merge_groups(groups, keys), keys, "author", SHARES)
 
 
 def test_copies_alone_can_swallow_the_rows() -> None:
     examples, groups = corpus([(0, "Up")] * 9 + [(1, "Up")])
-    with pytest.raises(PipelineError, match=r"got 90%: copies of each other; split"):
+    with pytest.raises(PipelineError, match=r"got 90 %: copies of each other; split"):
         check_merged(examples, merge_groups(groups, {}), {}, "author", SHARES)
 
 

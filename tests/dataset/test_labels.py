@@ -93,7 +93,7 @@ def test_mapping_wins_over_the_home_case() -> None:
 
 
 @pytest.mark.parametrize(
-    "mapping", ["", "0", "0=", "0=,1=", "=Bad", "0=Bad,", "0=Bad=Worse", "0:Bad,1:Good", "0=Bad;1=Good"]
+    "mapping", ["", "0", "1,2,3", "0=", "0=,1=", "=Bad", "0=Bad,", "0=Bad=Worse", "0:Bad,1:Good", "0=Bad;1=Good"]
 )
 def test_malformed_mapping(mapping: str) -> None:
     with pytest.raises(PipelineError, match="--labels: expected VALUE=Class"):
@@ -114,7 +114,7 @@ def test_mapping_with_two_classes_for_a_value() -> None:
         (("up", "down", "1"), r"row 1: .*got 'up'"),
         (("3\n1", "3"), r"got '3\\n1'; the labels in the file are 3 1 \(1\), 3 \(1\); say"),
         ((0, 1, 1), r"0 and 1 without -1 can mean two things; got 1 \(2\), 0 \(1\)"),
-        (("positive", 1, "1.0"), r"expected 2 to 20 different labels, got 1 \(2\), positive \(1\)"),
+        (("positive", 1, "1.0"), r"expected 2 to 20 different labels, got 1 \(2\), positive \(1\); .*FILE=LABEL"),
         ((None, ""), "got only empty cells"),
         (tuple(f"word {i}" for i in range(21)), r"expected 2 to 20 different labels, got 21: word 0 \(1\).*and 1 more"),
     ],
@@ -140,8 +140,9 @@ def test_classes_of_two_files_are_found_together() -> None:
 
 
 def test_what_is_written_for_nothing_is_no_label() -> None:
-    cells = ["up", "NULL", "down", "nan", "<NA>", r"\N", "", None, float("nan")]
-    assert read(*cells) == (("down", "up"), ["up", None, "down", *[None] * 6])
+    cells = ["up", "NULL", "down", "nan", "<NA>", r"\N", "", None, float("nan"), "NA", "N/A", "#N/A", "-", "?"]
+    cells += ["unlabelled", "Unlabeled"]
+    assert read(*cells) == (("down", "up"), ["up", None, "down", *[None] * 13])
     # Words may be classes; a person can say otherwise of both.
     words = ["up", "none", "down", "NULL"]
     assert read(*words) == (("down", "none", "up"), ["up", "none", "down", None])

@@ -27,6 +27,7 @@ def test_random_split_of_texts_that_occur_twice() -> None:
     # The other copy of a test row is in train with probability (n - t) / (n - 1).
     rows, groups = twice(200)
     found = random_leakage(rows, groups, test=0.25, seed=0, repeats=20)
+    assert found is not None
     assert found.test_rows == 100
     assert found.exact == found.template == found.near
     assert found.exact == pytest.approx(300 / 399, abs=0.03)
@@ -47,4 +48,11 @@ def test_random_split_is_decided_by_the_seed() -> None:
 @pytest.mark.parametrize("test", [0.01, 0.99])
 def test_random_split_leaves_room_for_every_class_on_both_sides(test: float) -> None:
     rows, groups = twice(2)
-    assert random_leakage(rows, groups, test, seed=0).test_rows == 2
+    found = random_leakage(rows, groups, test, seed=0)
+    assert found is not None
+    assert found.test_rows == 2
+
+
+def test_a_class_of_one_row_has_no_random_split() -> None:
+    rows, groups = twice(4)
+    assert random_leakage([*rows, Example("x", "alone", "Flat")], {**groups, "x": 99}, 0.25, seed=0) is None

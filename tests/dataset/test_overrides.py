@@ -150,3 +150,18 @@ def test_nothing_is_lost_and_nothing_else_changes(decisions: dict[str, str]) -> 
     for row in ROWS:
         assert labels(found).get(row.id, "") == decisions.get(row.id, row.label)
     assert sum(found.to_json().values()) == len(decisions)
+
+
+def test_a_decision_holds_for_the_copies_of_the_text_that_nobody_decided() -> None:
+    rows = [*ROWS, Example("5", "To the MOON!", "Neutral"), Example("6", "to the moon 🚀", "Neutral")]
+
+    def decided(*decisions: tuple[str, str]) -> Overridden:
+        return apply_overrides(rows, read_overrides(table(decisions), CLASSES))
+
+    changed = decided(("1", "Bearish"))
+    assert {labels(changed)[name] for name in ("1", "5", "6")} == {"Bearish"}
+    assert (changed.changed, changed.unused) == (3, 0)
+    assert labels(decided(("1", ""))).keys() == {"2", "3", "4"}
+    # Where a person decided copies in two ways, each decision holds for its own row.
+    several = labels(decided(("1", "Bearish"), ("5", "Bullish")))
+    assert [several[name] for name in ("1", "5", "6")] == ["Bearish", "Bullish", "Neutral"]

@@ -29,7 +29,7 @@ def test_levers_of_a_hand_worked_table() -> None:
     # 100 rows are 13 steps of 8; three classes of 60 are 180 rows, 23 steps.
     assert rows == {"none": (100, 13), "weights": (100, 13), "oversampling": (180, 23)}
     notes = {e["lever"]: e["note"] for e in found["effective"]}
-    assert "10.0% of what the model sees is Down" in notes["none"]
+    assert "10.0 % of what the model sees is Down" in notes["none"]
     # Weights 1/10, 1/30, 1/60: their sum is 3, that of their squares 1/10 + 1/30 + 1/60; 9 / 0.15 = 60.
     assert "a row of Down counts 6.0 times" in notes["weights"]
     assert "worth 60 rows" in notes["weights"]

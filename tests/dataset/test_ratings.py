@@ -40,7 +40,7 @@ def test_forms_of_a_cell(cell: Any, classes: str) -> None:
 
 
 def test_one_rater_a_column() -> None:
-    found = read_ratings(table(a=["1", "0"], b=[-1, None], c=["1.0", ""]), ["a", "b", "c"], HOME)
+    found = read_ratings(table(a=["1", "0"], b=[-1, "N/A"], c=["1.0", ""]), ["a", "b", "c"], HOME)
     assert found == [("Positive", "Negative", "Positive"), ("Neutral",)]
 
 

@@ -26,6 +26,8 @@ MALFORMED: list[tuple[str, bytes, str]] = [
         b"tweet,sentiment\na,1,x\nb,0,y\n",
         "line 2: expected 2 columns, got 3; it starts with 'a,1,x.*2 of 2 rows .* one name in the header",
     ),
+    ("ragged.csv", b"tweet,sentiment\na, b,1\nc, d, e,0\n", "2 of 2 rows .* put quotes around texts that hold a comma"),
+    ("notes.txt", b"tweet,sentiment\na\n", "one tweet a line as FILE=LABEL"),
     ("extra_later.csv", b"tweet,sentiment\na,1\nb,0\nc, d,1\n", "line 4: expected 2 columns, got 3; .*hold a comma"),
     ("too_few.csv", b"tweet,sentiment\na,1\nb\n", "line 3: expected 2 columns, got 1"),
     ("lone_cr.csv", b"tweet,sentiment\nbroken\rtweet,1\n", "line 2: expected 2 columns, got 1"),
@@ -52,6 +54,11 @@ MALFORMED: list[tuple[str, bytes, str]] = [
     ("list_line.jsonl", b'{"a": 1}\n[1]\n', "line 2: expected an object with named values, got a list"),
     ("nan_line.jsonl", b'\n{"a": NaN}\n', "line 2: 'a' is nan"),
     ("deep_line.jsonl", b'{"a": 1}\n' + b"[" * 200_000, "line 2: .*nested too deeply"),
+    (
+        "keys.jsonl",
+        b"".join(b'{"text": 1, "k%d": 1}\n' % n for n in range(12_000)),  # a table of them would take a gigabyte
+        "line 1000: expected at most 1,000 different keys in all rows together, got 1,001 up to here",
+    ),
     ("blank.jsonl", b"\n \n", "expected rows of data, got none"),
     ("not.parquet", b"PAR1 but not really PAR1", "expected a Parquet file"),
     ("empty.parquet", b"", "expected a Parquet file"),
@@ -157,6 +164,22 @@ def test_parquet(tmp_path: Path) -> None:
     table = read_table(path)
     assert dict(table.values) == {"text": ["NA", None, "ü"], "label": [1.0, 0.0, None]}
     assert list(table.numbers) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        (pyarrow.array([b"\xff\xfe"]).cast(pyarrow.string(), safe=False), "string; 'utf-8' codec can't decode"),
+        (pyarrow.array([2**62], pyarrow.timestamp("us")), r"timestamp\[us\]; date value out of range"),
+        (pyarrow.array([2**31 - 1], pyarrow.date32()), r"date32\[day\]; days=2147483647"),
+        (pyarrow.array([1], pyarrow.timestamp("us", "Foo/Bar")), r"timestamp\[us, tz=Foo/Bar\]; 'Foo/Bar'"),
+    ],
+)
+def test_parquet_with_values_that_python_does_not_know(tmp_path: Path, column: pyarrow.Array, reason: str) -> None:
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"a": column}), path)
+    with pytest.raises(PipelineError, match=f"a.parquet: expected .* in column 'a', of type {reason}.*; leave the col"):
+        read_table(path)
 
 
 def test_hugging_face_folder_gives_class_names(tmp_path: Path) -> None:

@@ -29,21 +29,26 @@ def rows(table: Table) -> dict[str, list[object]]:
     return {name: list(column) for name, column in table.values.items()}
 
 
-def zipped(members: dict[str, str]) -> bytes:
+def zipped(members: dict[str, str | bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(sink, "w", method) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return sink.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["gzip", "zip", "zst"])
+ZST = pyarrow.compress(GOOD.encode(), codec="zstd", asbytes=True)
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zip", "zst", "zst after a frame to skip"])
 def test_compression_is_known_by_content(tmp_path: Path, kind: str) -> None:
     content = {
         "gzip": gzip.compress(GOOD.encode()),
-        "zip": zipped({"tweets.csv": GOOD, "__MACOSX/._tweets.csv": "x", ".DS_Store": "x", "empty/": ""}),
-        "zst": pyarrow.compress(GOOD.encode(), codec="zstd", asbytes=True),
+        "zip": zipped({"./tweets.csv": GOOD, "__MACOSX/._tweets.csv": "x", "./.DS_Store": "x", "empty/": ""}),
+        "zst": ZST,
+        "zst after a frame to skip": b"\x5a\x2a\x4d\x18\x04\0\0\0skip" + ZST,
     }[kind]
+    kind = kind.split()[0]
     for name in ("tweets.csv", f"tweets.csv.{kind.removesuffix('ip') if kind == 'gzip' else kind}"):
         table = read_sources([write(tmp_path / name, content)])
         assert rows(table) == {"tweet": ["up we go", "down"], "sentiment": ["1", "0"]}
@@ -71,6 +76,41 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest
             list(sources.unpack(Path(write(tmp_path / name, content)), None))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.zip",
+            zipped({"a.csv.gz": gzip.compress(GOOD.encode())}),
+            r"a\.zip/a\.csv\.gz: .*zip file, got a gzip file",
+        ),
+        ("a.gz", gzip.compress(gzip.compress(GOOD.encode())), r"a\.gz: expected a table in the gzip file, got a gzip"),
+        ("a.zst", pyarrow.compress(ZST, codec="zstd", asbytes=True), r"a\.zst: .*zst file, got a zst file; unpack it"),
+        ("a.zip", zipped({"a.csv": GOOD, "b/../../c.csv": GOOD}), r"a\.zip: .*got 'b/\.\./\.\./c\.csv', a path out"),
+    ],
+    ids=["gzip in zip", "gzip in gzip", "zst in zst", "path out of zip"],
+)
+def test_an_archive_in_an_archive_and_a_path_out_of_one_are_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    with pytest.raises(PipelineError, match=message):
+        read_sources([write(tmp_path / name, content)])
+
+
+def test_damage_to_an_archive_is_told_in_one_line(tmp_path: Path) -> None:
+    whole = zipped({"a.csv": GOOD * 50}, zipfile.ZIP_LZMA)
+    reasons = set()
+    # In the compressed bytes, and in the last ones, which say where the list of members begins.
+    for place in (*range(30, 80), *range(len(whole) - 10, len(whole) - 2)):
+        damaged = whole[:place] + bytes([whole[place] ^ 0x81]) + whole[place + 1 :]
+        try:
+            read_sources([write(tmp_path / "a.zip", damaged)])
+        except PipelineError as error:
+            reasons.add(str(error).removeprefix(f"{tmp_path}/a.zip: expected a whole zip file; "))
+    assert "Corrupt input data" in reasons
+    assert any("negative seek" in reason for reason in reasons)
+
+
 def test_a_locked_archive_is_refused(tmp_path: Path) -> None:
     content = bytearray(zipped({"a.csv": GOOD}))
     for place in (6, content.index(b"PK\x01\x02") + 8):  # the flag that says the member is encrypted
@@ -94,12 +134,21 @@ def test_a_folder_of_tables_is_read_in_order(tmp_path: Path) -> None:
         read_sources([str(tmp_path / "none")])
 
 
-def test_several_files_have_different_ids(tmp_path: Path) -> None:
+def test_several_files_have_different_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [write(tmp_path / name / "tweets.csv", GOOD) for name in ("x", "y")]
     numbers = read_sources(paths).numbers
     assert list(numbers) == ["x/tweets.csv:1", "x/tweets.csv:2", "y/tweets.csv:1", "y/tweets.csv:2"]
-    with pytest.raises(PipelineError, match=r"x/tweets\.csv: expected different sources, got this one twice"):
-        read_sources([paths[0], paths[0]])
+    monkeypatch.chdir(tmp_path)
+    for again in (paths[0], "x/tweets.csv", "y/../x/tweets.csv"):
+        with pytest.raises(PipelineError, match=r"x/tweets\.csv: expected different sources, got this one twice"):
+            read_sources([paths[0], again])
+    with pytest.raises(PipelineError, match="got this one twice"):
+        read_sources(["x", paths[0]])
+
+
+def test_ids_differ_from_those_of_the_test_and_validation_rows(tmp_path: Path) -> None:
+    paths = [write(tmp_path / name, "tweet,label\na,b\n") for name in ("test", "val", "test:a", "testing", "a")]
+    assert list(read_sources(paths).numbers) == ["./test:1", "./val:1", "./test:a:1", "testing:1", "a:1"]
 
 
 def test_several_files_must_have_the_same_columns(tmp_path: Path) -> None:
@@ -137,6 +186,10 @@ def test_a_path_may_hold_an_equals_sign(tmp_path: Path) -> None:
     assert read_sources([write(tmp_path / "a=b.txt", "one") + "=Up"]).values["label"] == ["Up"]
     with pytest.raises(PipelineError, match=r"absent\.csv: no such file"):
         read_sources([str(tmp_path / "absent.csv") + "=Up"])
+    assert read_sources([f"{tmp_path / 'a=b.txt'}={'Up' * 200}"]).values["label"] == ["Up" * 200]
+    for name, reason in (("x" * 300, "File name too long"), ("a\0b", "no such file")):
+        with pytest.raises(PipelineError, match=f"{name}: .*{reason}"):
+            read_sources([str(tmp_path / name)])
 
 
 def test_one_class_in_a_column_without_a_name(tmp_path: Path) -> None:

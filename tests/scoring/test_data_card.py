@@ -95,8 +95,8 @@ def test_the_body_tells_the_numbers() -> None:
         "kept": rows["kept"],
     }.items():
         assert f"| {reason} | {n:,} |" in body
-    assert "| this split | 0.0 % | 0.0 % | 0.0 % |\n| official split | 5.1 % | 7.3 % | 11.2 % |" in body
-    assert f"| data/raw/march\\_tweets.csv | 40,997 | {'5c40' * 16} |" in body
+    assert "| this split | 0.0 % | 0.0 % | 0.0 % |\n| your files as they are | 5.1 % | 7.3 % | 11.2 % |" in body
+    assert f"| march\\_tweets.csv | 40,997 | {'5c40' * 16} |" in body
     assert all(alarm["text"] in body for alarm in CONTENT["alarms"])
 
 

@@ -121,7 +121,7 @@ def test_numbers_stand_in_the_right_place(page: str) -> None:
         counts = [row[label] for row in classes.values()]
         assert cells == [label, f"{sum(counts):,}", percent(sum(counts) / kept), *(f"{n:,}" for n in counts)]
     assert table[-1] == ["All", f"{kept:,}", "", *(f"{sum(row.values()):,}" for row in classes.values())]
-    names = {"made": "this split", "official_split": "official split", "random_split": "random split"}
+    names = {"made": "this split", "official_split": "your files as they are", "random_split": "random split"}
     assert _table(page, "Test tweets with a copy in train") == [
         [name, *(percent(found[kind]) for kind in ("exact", "template", "near")), f"{found['test_rows']:,}"]
         for key, name in names.items()
@@ -155,7 +155,7 @@ def test_numbers_stand_in_the_right_place(page: str) -> None:
         for label, found in CONTENT["power"]["per_class"].items()
     ]
     assert _table(page, "Rows by day and class") == [
-        [start, *(f"{counts[label]:,}" for label in LABELS), f"{sum(counts.values()):,}"]
+        [start[:10], *(f"{counts[label]:,}" for label in LABELS), f"{sum(counts.values()):,}"]
         for start, counts in CONTENT["timeline"]["bins"]
     ]
     for unit in ("characters", "tokens"):
@@ -172,10 +172,65 @@ def test_sentences_tell_the_numbers(page: str) -> None:
     labels = _text(_section(page, "labels"))
     assert "reaches a macro-F1 of 0.841 on 24,111 texts." in labels
     assert "at random, 100 times, reach 0.331 (p = 0.010). A lift of 0.013 over chance" in labels
-    assert "312 of 911 found among 25,001 rows are listed in suspects.csv." in labels
+    assert (
+        "It doubts 911 of the 25,001 rows that it judged; the 312 that it doubts most stand in suspects.csv" in labels
+    )
     assert "macro-F1 0.772 (95 % interval 0.760 to 0.783), accuracy 0.802" in labels
     assert "41 labels were changed and 7 rows dropped by labels.csv; 2 of its lines met no row." in labels
     assert "25 rows could not be read, 0.1 % of all." in _text(_section(page, "rejected"))
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        ({"n_listed": 0, "n_found": 0, "searched": 40}, "It doubts none of the 40 rows that it judged."),
+        ({"n_listed": 7, "n_found": 7, "searched": 40}, "It doubts 7 of the 40 rows that it judged; all of them stand"),
+        ({"n_listed": 7}, "A person decides. The 7 that it doubts most stand in suspects.csv"),
+    ],
+)
+def test_what_the_number_of_suspects_means(found: dict[str, int], sentence: str) -> None:
+    page = render_data_page({"labels": {"suspects": {**found, "file": "suspects.csv"}}}, {})
+    assert sentence in _text(_section(page, "labels"))
+    assert ("no error rate" in page) == bool(found["n_listed"])
+
+
+def test_how_the_splits_were_made_is_told_in_words(page: str) -> None:
+    def said(splits: dict[str, Any], **options: str | None) -> str:
+        content = {"classes": CONTENT["classes"], "splits": splits, "options": options}
+        return _text(_section(render_data_page(content, {}), "classes"))
+
+    time = _text(_section(page, "classes"))
+    assert "Divided by time: older texts train, newer ones test. Near-duplicates stay together." in time
+    assert "val starts at 2024-03-25 04:00:00; test starts at 2024-04-01 12:00:00." in time
+    assert "17 rows of train and 3 rows of val were written after the next split starts" in time
+    assert "later copies" not in said({**CONTENT["splits"], "later_copies": {"train": 0, "val": 0}})
+    assert "1 row of train was written" in said({**CONTENT["splits"], "later_copies": {"train": 1, "val": 0}})
+    random_split = {"by": "random", "column": None, "folds": None, "boundaries": None}
+    own = said(random_split, test_source="data/t.csv", val_source=None)
+    assert "test is your own file t.csv. Rows of the other files with a copy in it were left out." in own
+    assert "The other files were divided at random" in own
+    both = said(random_split, test_source="t.csv", val_source="v.csv")
+    assert "val is your own file v.csv, test is your own file t.csv. Rows" in both
+    assert "at random" not in both
+    assert "into 5 folds: every row is in the test of one of them, and this is fold 2." in said(
+        {**random_split, "folds": {"n": 5, "fold": 2}}
+    )
+
+
+def test_what_lives_on_copies_is_counted_before_they_go() -> None:
+    for policy, told in (("one", 2), (3, 2), ("all", 0)):
+        page = render_data_page({"duplicates": {**CONTENT["duplicates"], "policy": policy}}, {})
+        assert page.count("before copies were left out") == told
+
+
+def test_dates_are_short_and_claim_no_zone(page: str) -> None:
+    assert not re.search(r"\d\d:\d\d\+00:00|\d\dT\d\d", _text(_dom(page)))
+    assert "2024-01-29 00:48:26" in _text(_section(page, "made"))
+    starts = {"hour": "2024-03-01 00:00", "day": "2024-03-01", "week": "2024-03-01", "month": "2024-03", "year": "2024"}
+    for unit, start in starts.items():
+        timeline = {"unit": unit, "bins": [["2024-03-01T00:00:00+00:00", {"a": 3}]]}
+        page = render_data_page({"timeline": timeline, "classes": {"train": {"a": 3}}}, {})
+        assert _table(page, f"Rows by {unit}") == [[start, "3", "3"]]
 
 
 def test_alarms_come_first(page: str) -> None:
@@ -200,7 +255,8 @@ def test_suspects_are_sorted_and_the_rest_is_folded(page: str) -> None:
 
 def test_a_long_list_is_cut_and_says_so() -> None:
     page = render_data_page({}, make_context(n=500))
-    assert "80 more of 480" in _text(_section(page, "labels"))
+    assert "80 more; the other 400 only in suspects.csv" in _text(_section(page, "labels"))
+    assert "95 more; the other 150 only in rejected.jsonl" in _text(_section(page, "rejected"))
     assert sum(1 for _ in _section(page, "labels").iter("li")) <= 2 * LISTED
 
 
@@ -399,6 +455,10 @@ def test_the_title_names_the_files() -> None:
     assert title("a.csv", "b.csv", "c.csv", "d.csv") == "a, b and 2 more"
     assert title_of({"source": {"path": "x/tweets.csv"}}) == "tweets"
     assert title_of({}) == "A prepared data set"
+    fold = {"source": {"path": "x/tweets.csv"}, "splits": {"folds": {"n": 5, "fold": 2}}}
+    assert title_of(fold) == "tweets, fold 2 of 5"
+    assert title_of({**fold, "splits": {"folds": {"n": 5}}}) == "tweets"
+    assert "<title>tweets, fold 2 of 5: prepared data</title>" in render_data_page(fold, {})
 
 
 def test_templates_trust_nothing() -> None:

@@ -1,9 +1,12 @@
 """The data page in a real browser: what a reader's machine would do with it."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from synthetic_content import LABELS, TOPICS, make_content, make_context
 from test_report_browser import CHROMIUM, CONTRAST, FLAGS
@@ -91,3 +94,27 @@ def test_print_shows_what_is_folded_and_cuts_nothing_off(browser: Browser, page_
     assert folded.evaluate("element => element.getBoundingClientRect().height") > 0
     assert not page.locator("nav").is_visible()
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_that_scrolls_shows_on_which_side_there_is_more(browser: Browser, page_file: Path, scheme: str) -> None:
+    context = browser.new_context(
+        viewport={"width": 360, "height": 800}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    table = page.locator(".scroll[aria-label='What each lever against imbalance costs']")
+    assert table.evaluate("element => element.scrollWidth > element.clientWidth + 40")
+
+    def shaded() -> list[bool]:
+        image = Image.open(io.BytesIO(table.screenshot())).convert("L")
+        paper = 23 if scheme == "dark" else 255
+        # Below the last row's line, where nothing is written.
+        return [abs(int(np.asarray(image)[-4, x]) - paper) > 15 for x in (1, -2)]
+
+    assert shaded() == [False, True]
+    table.evaluate("element => { element.scrollLeft = 30 }")
+    assert shaded() == [True, True]
+    table.evaluate("element => { element.scrollLeft = 9999 }")
+    assert shaded() == [True, False]
+    context.close()

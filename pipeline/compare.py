@@ -1,0 +1,183 @@
+"""The command ``python -m pipeline.compare``: several reports on the same test rows as one leaderboard."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipeline import cli
+from pipeline.artifacts import (
+    Report,
+    dump_json,
+    dump_jsonl,
+    new_folder,
+    provenance,
+    read_json,
+    read_jsonl,
+    refuse_existing,
+    write_manifest,
+    write_text,
+)
+from pipeline.errors import PipelineError
+from pipeline.task import SENTIMENT_LABELS
+
+log = logging.getLogger("pipeline.compare")
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """What to compare."""
+
+    reports: list[str]
+    """Folders written by pipeline.evaluate, on the same test rows."""
+    out: str
+    """Folder to write, such as reports/leaderboard; it must not exist yet."""
+    seed: int = 0
+    """Seed of the resampling."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A report, the name of its candidate on the leaderboard, its rows by id, and the value they are ranked by."""
+
+    report: Report
+    name: str
+    candidate: str
+    rows: Mapping[str, Mapping[str, Any]]
+    macro_f1: float
+
+
+def compare(config: CompareConfig) -> Path:
+    """Ranks the systems of several reports on the same test rows, with paired tests between them.
+
+    What each report judges is compared with the best of them, and so are the baselines. Reports on other rows are
+    refused. Writes a folder like that of pipeline.evaluate.
+    """
+    out = refuse_existing(config.out)
+    if len(config.reports) < 2:
+        raise PipelineError(f"--reports: expected two folders or more, got {len(config.reports)}")
+    if config.seed < 0:
+        raise PipelineError(f"--seed: expected 0 or more, got {config.seed}")
+    entries = _entries(config.reports)
+    first = entries[0]
+    for other in entries[1:]:
+        _refuse_other_rows(first, other)
+    best = max(entries, key=lambda entry: entry.macro_f1)
+    predictions = _merged(entries)
+
+    from pipeline.scoring.evaluation import score
+    from pipeline.scoring.report import render
+
+    metrics = score(
+        predictions,
+        labels=first.report.task.labels,
+        seed=config.seed,
+        candidate=best.name,
+        picked_from=len(entries),
+        ordered=first.report.task.labels == SENTIMENT_LABELS,
+    )
+    lineage: dict[str, Any] = {
+        "title": f"{len(entries)} systems on {len(predictions):,} test tweets",
+        "parents": {entry.name: {"path": str(entry.report.folder), "sha256": entry.report.sha256} for entry in entries},
+        "run": {},
+        "data": first.report.manifest["data"],
+        "decoding": provenance(),
+        "candidate": best.name,
+        "picked_from": len(entries),
+        "text_hidden": not any(row["input"] for row in predictions),
+    }
+    page = render(
+        metrics,
+        predictions,
+        {
+            "title": lineage["title"],
+            "hidden": lineage["text_hidden"],
+            "data": lineage["data"],
+            "provenance": lineage["decoding"],
+        },
+    )
+    with new_folder(out) as folder:
+        write_text(folder / "predictions.jsonl", dump_jsonl(predictions))
+        write_text(folder / "metrics.json", dump_json(metrics))
+        write_text(folder / "report.html", page)
+        write_manifest(folder, Report.kind, first.report.task, lineage)
+    for sentence in metrics["verdict"]:
+        log.info("%s", sentence)
+    return out
+
+
+def _entries(folders: Sequence[str]) -> list[_Entry]:
+    entries: list[_Entry] = []
+    for folder in folders:
+        report = Report.load(folder)
+        candidate = report.manifest.get("candidate", "tuned")
+        rows = {row["id"]: row for row in read_jsonl(report.verified("predictions.jsonl"))}
+        scores = read_json(report.verified("metrics.json"))["systems"][candidate]
+        name = report.folder.resolve().name if candidate == "tuned" else candidate
+        if any(name == entry.name for entry in entries):
+            raise PipelineError(f"{folder}: expected reports with different names, got {name!r} twice; rename a folder")
+        entries.append(_Entry(report, name, candidate, rows, scores["macro_f1"]["value"]))
+    return entries
+
+
+def _refuse_other_rows(first: _Entry, other: _Entry) -> None:
+    """Refuses a report on other rows; texts that were hidden in one of them cannot be compared."""
+    where = f"{other.report.folder}: expected the test rows of {first.report.folder}"
+    if other.report.task.labels != first.report.task.labels:
+        raise PipelineError(f"{where}, got other classes: {', '.join(other.report.task.labels)}")
+    if other.rows.keys() != first.rows.keys():
+        more, less = len(other.rows.keys() - first.rows.keys()), len(first.rows.keys() - other.rows.keys())
+        raise PipelineError(f"{where}, got {more:,} other rows and {less:,} missing; evaluate both on one test split")
+    for id_, row in first.rows.items():
+        there = other.rows[id_]
+        texts_differ = row["input"] and there["input"] and row["input"] != there["input"]
+        if texts_differ or (row["label"], row["group"]) != (there["label"], there["group"]):
+            raise PipelineError(f"{where}, got another one with id {id_!r}; evaluate both on one test split")
+
+
+def _merged(entries: Sequence[_Entry]) -> list[dict[str, Any]]:
+    """Rows with what every entry's candidate answered, and every other system.
+
+    A baseline that answers differently in two reports, because it learnt from other rows, stands there for each.
+    """
+    systems: dict[str, dict[str, str | None]] = {
+        entry.name: {id_: _answer(row, entry.candidate) for id_, row in entry.rows.items()} for entry in entries
+    }
+    for entry in entries:
+        for name in next(iter(entry.rows.values()))["systems"]:
+            if name != entry.candidate:
+                answers = {id_: _answer(row, name) for id_, row in entry.rows.items()}
+                if systems.setdefault(name, answers) != answers:
+                    systems[f"{name} of {entry.name}"] = answers
+    return [
+        {
+            **{key: row[key] for key in ("id", "group", "input", "label")},
+            "systems": {name: {"predicted": answers[id_]} for name, answers in systems.items()},
+        }
+        for id_, row in entries[0].rows.items()
+    ]
+
+
+def _answer(row: Mapping[str, Any], system: str) -> str | None:
+    """What a system answered, in the reading of its headline."""
+    from pipeline.scoring.sample import HEADLINE
+
+    answer = row["systems"][system]
+    found: str | None = answer[HEADLINE[system]] if system in HEADLINE else answer.get("predicted")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line; exits with its code."""
+    cli.run(
+        CompareConfig,
+        compare,
+        argv,
+        name="python -m pipeline.compare",
+        example="python -m pipeline.compare --reports reports/a reports/b --out reports/leaderboard",
+    )
+
+
+if __name__ == "__main__":
+    main()

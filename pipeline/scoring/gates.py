@@ -1,0 +1,109 @@
+"""Requirements that a person sets on the numbers, so that a script can act on them."""
+
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+_FORM = re.compile(
+    r"\s*(?P<path>\S.*?)\s*(?P<sign>>=|<=|>|<)\s*(?P<bound>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
+)
+_SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+_PER_CLASS = ("precision", "recall", "f1")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A number of ``metrics.json``, by its ``path``, and the bound that it has to keep."""
+
+    text: str
+    path: str
+    sign: str
+    bound: float
+
+    def unmet(self, metrics: Mapping[str, Any]) -> str | None:
+        """What is wrong, in one line; None where the requirement is met.
+
+        Raises:
+            PipelineError: the path leads to no number.
+        """
+        found = value_at(metrics, self.path)
+        met = found is not None and _SIGNS[self.sign](found, self.bound)
+        return (
+            None
+            if met
+            else f"{self.path} is {'not defined' if found is None else f'{found:.4f}'}, not {self.sign} {self.bound:g}"
+        )
+
+
+def parse(requirements: Sequence[str]) -> list[Requirement]:
+    """Requirements such as ``macro_f1.low >= 0.60`` or ``recall.Negative.low >= 0.4``.
+
+    Raises:
+        PipelineError: one is not of this form.
+    """
+    parsed = []
+    for text in requirements:
+        match = _FORM.fullmatch(text)
+        if match is None:
+            raise PipelineError(
+                f"--require {text!r}: expected a number of metrics.json, >=, <=, > or <, and a bound, such as "
+                "'macro_f1.low >= 0.6' or 'recall.Negative.low >= 0.4'"
+            )
+        parsed.append(Requirement(text, match["path"], match["sign"], float(match["bound"])))
+    return parsed
+
+
+def value_at(metrics: Mapping[str, Any], path: str) -> float | None:
+    """The number at a path of keys divided by points; None where it is null.
+
+    Three ways are tried: ``recall.CLASS`` and ``recall.CLASS.low`` for what each class has, then the scores of the
+    candidate (``macro_f1``, ``macro_f1.low``), then ``metrics.json`` from its top (``systems.tfidf.mcc.high``). What
+    has a value and an interval stands for its value.
+
+    Raises:
+        PipelineError: there is no number at this path.
+    """
+    candidate = metrics["systems"][metrics["candidate"]]
+    for root, keys in ((candidate, _class_path(path, metrics)), (candidate, path), (metrics, path)):
+        found = _follow(root, keys if isinstance(keys, list) else keys.split("."))
+        if isinstance(found, Mapping) and "value" in found:
+            found = found["value"]
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            return float(found)
+        if found is None:
+            return None
+    raise PipelineError(
+        f"--require: expected a number of metrics.json, got {path!r}; write macro_f1.low, recall.CLASS.low, or the "
+        "path from the top, such as systems.tfidf.accuracy.value"
+    )
+
+
+def _class_path(path: str, metrics: Mapping[str, Any]) -> list[str]:
+    """The keys behind ``recall.CLASS`` or ``recall.CLASS.low``; class names may hold points. Empty for other paths."""
+    name, _, rest = path.partition(".")
+    if name not in _PER_CLASS:
+        return []
+    for label in metrics["rows"]["support"]:
+        if rest == label:
+            return ["per_class", label, name]
+        if rest in (f"{label}.low", f"{label}.high"):
+            return ["per_class", label, "intervals", name, rest.rpartition(".")[2]]
+    return []
+
+
+class _Absent:
+    """Where a path leads to nothing, which is not the same as null."""
+
+
+def _follow(value: Any, keys: Sequence[str]) -> Any:
+    if not keys:
+        return _Absent
+    for key in keys:
+        if not isinstance(value, Mapping) or key not in value:
+            return _Absent
+        value = value[key]
+    return value

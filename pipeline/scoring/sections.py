@@ -1,0 +1,124 @@
+"""What an evaluation says beyond the scores: which parts of ``metrics.json`` there are depends on what is known."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.scoring.behaviour.scores import behaviour
+from pipeline.scoring.behaviour.suite import cases
+from pipeline.scoring.confidence import Answers, confidence
+from pipeline.scoring.confusion import Floats, encode
+from pipeline.scoring.priors import priors
+from pipeline.scoring.ranking import ranking
+from pipeline.scoring.sample import MODEL_READINGS, Sample
+from pipeline.scoring.temperature import tempered
+from pipeline.scoring.weak import weaknesses
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known besides the answers to the test rows; every part may be missing.
+
+    ``validation`` has the candidate's answers to the validation rows (``id``, ``group``, ``label``, ``generate``,
+    ``log_likelihoods``), ``behaviour`` its answers to the suite (``text``, ``predicted``, ``probabilities``), of which
+    ``suite`` says the ``seed`` and whether it was the ``quick`` one. ``data`` is the manifest of the prepared data set,
+    ``priors`` are shares of the classes to ask "what if" for.
+    """
+
+    validation: Sequence[Mapping[str, Any]] = ()
+    behaviour: Sequence[Mapping[str, Any]] = ()
+    suite: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    priors: Mapping[str, float] | None = None
+
+
+def sections(
+    predictions: Sequence[Mapping[str, Any]],
+    sample: Sample,
+    scores: Mapping[str, Any],
+    evidence: Evidence,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """The parts ``ranking``, ``confidence``, ``priors``, ``weak`` and ``behaviour``, as far as they can be told.
+
+    Args:
+        predictions: the rows of ``predictions.jsonl``. ``similarity`` to the nearest training text and ``suspect``,
+            whether the prepared data set doubts the label, are used where every row has them.
+        sample: the same rows as arrays.
+        scores: the candidate's, under ``systems`` in ``metrics.json``.
+        evidence: all else.
+        seed: of the resampling.
+    """
+    predicted = sample.readings[sample.headline(sample.candidate)]
+    probabilities = _probabilities(predictions, sample)
+    train = (evidence.data.get("classes") or {}).get("train")
+    found: dict[str, Any] = {}
+    if probabilities:
+        found["ranking"] = ranking(
+            sample.y_true, predicted, probabilities, groups=sample.groups, labels=sample.labels, seed=seed
+        )
+    if sample.candidate in sample.models:
+        found["confidence"] = confidence(
+            Answers(sample.log_likelihoods[sample.candidate], sample.y_true, predicted, sample.groups),
+            sample.labels,
+            validation=_validation(evidence.validation, sample.labels),
+            priors=_shares(train, sample.labels),
+            seed=seed,
+        )
+    found["priors"] = priors(
+        sample.y_true,
+        predicted,
+        groups=sample.groups,
+        labels=sample.labels,
+        given=evidence.priors,
+        probabilities=probabilities.get(sample.candidate),
+        train=train,
+        seed=seed,
+    )
+    found["weak"] = weaknesses(
+        predictions,
+        sample,
+        scores,
+        similarity=_column(predictions, "similarity"),
+        suspects={row["id"] for row in predictions if row["suspect"]} if "suspect" in predictions[0] else None,
+        raters=(evidence.data.get("labels") or {}).get("raters"),
+        seed=seed,
+    )
+    if evidence.behaviour:
+        suite = cases(sample.labels, evidence.suite["seed"], quick=evidence.suite["quick"])
+        found["behaviour"] = behaviour(suite, {row["text"]: row for row in evidence.behaviour}, sample.labels)
+    return found
+
+
+def _probabilities(predictions: Sequence[Mapping[str, Any]], sample: Sample) -> dict[str, Floats]:
+    """System -> probabilities of the classes, shape ``(n, k)``, for those that give some."""
+    found = {name: tempered(scores) for name, scores in sample.log_likelihoods.items()}
+    for name in sample.systems:
+        if name not in found and "probabilities" in predictions[0]["systems"][name]:
+            rows = [row["systems"][name]["probabilities"] for row in predictions]
+            found[name] = np.array([[row[label] for label in sample.labels] for row in rows])
+    return {name: found[name] for name in sample.systems if name in found}
+
+
+def _validation(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Answers | None:
+    if not rows:
+        return None
+    return Answers(
+        np.array([[row["log_likelihoods"][label] for label in labels] for row in rows]),
+        encode([row["label"] for row in rows], labels=labels),
+        encode([row[MODEL_READINGS[0]] for row in rows], labels=labels),
+        np.unique([row["group"] for row in rows], return_inverse=True)[1].astype(np.int64),
+    )
+
+
+def _shares(counts: Mapping[str, int] | None, labels: Sequence[str]) -> Floats | None:
+    """The share of each class; None where one of them has no row."""
+    found = np.array([(counts or {}).get(label, 0) for label in labels], dtype=np.float64)
+    return found / found.sum() if found.all() else None
+
+
+def _column(predictions: Sequence[Mapping[str, Any]], name: str) -> Floats | None:
+    return np.array([row[name] for row in predictions]) if name in predictions[0] else None
