@@ -144,7 +144,9 @@ def test_a_leaderboard_ranks_the_systems_of_reports(tmp_path: Path, dataset: Pre
     assert sorted(finding) == ["majority", "textblob", "tfidf", "twin", "vader", "weak"]
     assert any("picked as the best of 3" in sentence for sentence in metrics["verdict"])
     alone = read_json(reports[0] / "metrics.json")["systems"]["weak"]
-    assert metrics["systems"]["weak"]["macro_f1"] == alone["macro_f1"]
+    assert metrics["systems"]["weak"]["macro_f1"]["value"] == alone["macro_f1"]["value"]
+    # The draws of the bootstrap depend on which systems are scored together.
+    assert metrics["systems"]["weak"]["macro_f1"] == pytest.approx(alone["macro_f1"], abs=0.02)
 
 
 def test_reports_on_other_rows_are_refused(tmp_path: Path, dataset: PreparedDataset) -> None:

@@ -47,7 +47,7 @@ def verdict(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
     sentences = [
         *(_SPOILT[kind] for kind in spoilt),
         _headline(name_of(metrics["candidate"]), worse, better, unclear),
-        *(_difference(macro[name], accuracy[name]) for name in macro),
+        *(_difference(macro[name], accuracy[name]) for name in _worth_telling(metrics, macro, better)),
         _smallest_class(metrics),
         _unparsed(metrics),
         *_power(metrics, accuracy),
@@ -96,6 +96,14 @@ def _headline(candidate: str, worse: Sequence[str], better: Sequence[str], uncle
     if unclear:
         clauses.append(f"not distinguishable from {_systems(unclear)}")
     return f"By macro-F1, {candidate} is {'; it is '.join(clauses)}."
+
+
+def _worth_telling(
+    metrics: Mapping[str, Any], macro: Mapping[str, Mapping[str, Any]], better: Sequence[str]
+) -> list[str]:
+    """The strongest of the other systems, and all that it is not better than; the page has a table of all."""
+    strongest = max(macro, key=lambda name: metrics["systems"][name]["macro_f1"]["value"], default=None)
+    return [name for name in macro if name == strongest or name not in better]
 
 
 def _difference(macro: Mapping[str, Any], accuracy: Mapping[str, Any]) -> str:

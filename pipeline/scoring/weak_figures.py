@@ -64,7 +64,7 @@ def similarity_figure(bins: Sequence[Mapping[str, Any]]) -> str:
             axes.plot(at, [score["value"] for score in found], "o-", color=colour, linewidth=1.5, label=name)
             for x, score in zip(at, found, strict=True):
                 axes.plot([x, x], [score["low"], score["high"]], color=colour, linewidth=1.2, alpha=0.7)
-        axes.set(xlim=(-0.02, 1.02), ylim=(0, 1.02), ylabel="accuracy")
+        axes.set(xlim=(0, min(1.02, 1.15 * bins[-1]["mean"] + 0.01)), ylim=(0, 1.02), ylabel="accuracy")
         axes.set_xlabel("likeness of the nearest training tweet", loc="left")
         axes.grid(axis="y", color=QUIET, alpha=0.3, linewidth=0.8)
         axes.set_axisbelow(True)
