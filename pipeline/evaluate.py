@@ -91,7 +91,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     Every test tweet is decoded by the tuned model and by the untuned one, each in two readings: what it writes, and
     which label it finds most likely. A TF-IDF classifier, two word lists, the majority class, and the systems given by
     --against answer the same tweets. Writes a folder with report.html (one page, opens offline), metrics.json,
-    predictions.jsonl and manifest.json.
+    predictions.jsonl, manifest.json and, of a run, README.md (a model card).
     """
     _check(config)
     out = refuse_existing(config.out)
@@ -107,6 +107,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         answers = _without_texts(answers)
 
     from pipeline.scoring.evaluation import score
+    from pipeline.scoring.model_card import render_model_card
     from pipeline.scoring.report import render
     from pipeline.scoring.sections import Evidence
 
@@ -138,6 +139,9 @@ def evaluate(config: EvaluateConfig) -> Path:
                 write_text(folder / f"{name}.jsonl", dump_jsonl(rows))
         write_text(folder / "metrics.json", dump_json(metrics))
         write_text(folder / "report.html", page)
+        if lineage["run"]:
+            run, data = lineage["run"], lineage["data"]
+            write_text(folder / "README.md", render_model_card(metrics, title=lineage["title"], run=run, data=data))
         write_manifest(folder, Report.kind, answers.task, {**lineage, "required": config.require})
     for alarm in lineage["data"].get("alarms", []):
         log.warning("! %s", alarm["text"])

@@ -45,7 +45,7 @@ def render_data_card(content: Mapping[str, Any]) -> str:
     head = yaml.safe_dump(_head(content), sort_keys=False, allow_unicode=True, width=float("inf"))
     parts = [
         f"---\n{head}---",
-        f"# {_line(title_of(content))}",
+        f"# {inline(title_of(content))}",
         _summary(content),
         _alarms(content),
         _classes(content),
@@ -72,7 +72,7 @@ def _head(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _summary(content: Mapping[str, Any]) -> str:
-    labels = ", ".join(_line(label) for label in labels_of(content))
+    labels = ", ".join(inline(label) for label in labels_of(content))
     rows = f"{content['rows']['kept']:,} short texts" if content.get("rows") else "Short texts"
     classes = f", each with one of {len(labels_of(content))} classes: {labels}" if labels else ""
     return f"{rows}{classes}.\n\n{_FIELDS}"
@@ -81,7 +81,7 @@ def _summary(content: Mapping[str, Any]) -> str:
 def _alarms(content: Mapping[str, Any]) -> str:
     if "alarms" not in content:
         return ""
-    lines = [f"- **{_line(alarm_name(alarm['kind']))}.** {_line(alarm['text'], 1000)}" for alarm in content["alarms"]]
+    lines = [f"- **{inline(alarm_name(alarm['kind']))}.** {inline(alarm['text'], 1000)}" for alarm in content["alarms"]]
     return "## Before you trust a score\n\n" + ("\n".join(lines) or "No check raised an alarm.")
 
 
@@ -89,8 +89,8 @@ def _classes(content: Mapping[str, Any]) -> str:
     counts = content.get("classes")
     if not counts:
         return ""
-    rows = [(_line(label), *(row.get(label, 0) for row in counts.values())) for label in labels_of(content)]
-    return "## Classes\n\n" + _table(("class", *map(_line, counts)), rows)
+    rows = [(inline(label), *(row.get(label, 0) for row in counts.values())) for label in labels_of(content)]
+    return "## Classes\n\n" + table_of(("class", *map(inline, counts)), rows)
 
 
 def _making(content: Mapping[str, Any]) -> str:
@@ -98,12 +98,12 @@ def _making(content: Mapping[str, Any]) -> str:
     source = content.get("source") or {}
     files = [file for file in source.get("files") or [source] if file.get("path")]
     if files:
-        rows = [(_line(_name(file["path"])), file.get("rows", ""), _line(file.get("sha256") or "")) for file in files]
-        parts.append(_table(("file", "rows", "sha256"), rows))
+        rows = [(inline(_name(file["path"])), file.get("rows", ""), inline(file.get("sha256") or "")) for file in files]
+        parts.append(table_of(("file", "rows", "sha256"), rows))
     if rows_of := content.get("rows"):
         dropped = {"rejected": rows_of.get("rejected", 0), **(rows_of.get("dropped") or {})}
-        steps = [(_line(reason), n) for reason, n in dropped.items() if n]
-        table = _table(("rows", "number"), [("read", rows_of["read"]), *steps, ("kept", rows_of["kept"])])
+        steps = [(inline(reason), n) for reason, n in dropped.items() if n]
+        table = table_of(("rows", "number"), [("read", rows_of["read"]), *steps, ("kept", rows_of["kept"])])
         parts.append("From the rows read to the rows kept:\n\n" + table)
     return "## How it was made\n\n" + "\n\n".join(parts) if parts else ""
 
@@ -120,19 +120,19 @@ def _leakage(content: Mapping[str, Any]) -> str:
     )
     parts = []
     for title, intro, found in tables:
-        rows = [(_line(name), *(share_text(shares[kind]) for kind in LEAKS)) for name, shares in found.items()]
+        rows = [(inline(name), *(share_text(shares[kind]) for kind in LEAKS)) for name, shares in found.items()]
         if rows:
-            parts.append(f"## {title}\n\n{intro}\n\n{_table(('split', *LEAKS), rows)}")
+            parts.append(f"## {title}\n\n{intro}\n\n{table_of(('split', *LEAKS), rows)}")
     return "\n\n".join(parts)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table, numbers to the right; its texts must have been through ``_line``."""
+def table_of(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table, numbers to the right; its texts must have been through ``inline``."""
     body = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     lines = [head, ["---", *("---:" for _ in head[1:])], *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _line(text: object, cap: int = 200) -> str:
+def inline(text: object, cap: int = 200) -> str:
     """Foreign text as one line that Markdown takes literally."""
     return _MARKDOWN.sub(lambda match: "\\" + match[0], " ".join(visible(text, cap).split()))
