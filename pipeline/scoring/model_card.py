@@ -67,8 +67,9 @@ def _head(metrics: Mapping[str, Any], title: str, run: Mapping[str, Any], data: 
     files = [
         str(file["path"]).replace("\\", "/").rsplit("/", 1)[-1] for file in data.get("source", {}).get("files", [])
     ]
+    base = run["base_model"]["name"]
     return {
-        "base_model": run["base_model"]["name"],
+        **({"base_model": base} if "/" in base else {}),  # the hub takes it for the id of a model there
         "library_name": "peft",
         "tags": ["lora", "sentiment-analysis"],
         "model-index": [
