@@ -103,9 +103,6 @@ def evaluate(config: EvaluateConfig) -> Path:
         answers = _read_again(config)
     else:
         answers = _read_files(config) if config.run is None else _decode(config)
-    if config.hide_text:
-        answers = _without_texts(answers)
-
     from pipeline.scoring.evaluation import score
     from pipeline.scoring.model_card import render_model_card
     from pipeline.scoring.report import render
@@ -121,6 +118,9 @@ def evaluate(config: EvaluateConfig) -> Path:
         ordered=_ordered(answers.task, lineage["data"]),
         evidence=Evidence(answers.validation, answers.behaviour, lineage["suite"], lineage["data"], priors),
     )
+    if config.hide_text:  # only now: the segments are found by the texts
+        answers = _without_texts(answers)
+        lineage = answers.lineage
     unmet = [line for each in requirements if (line := each.unmet(metrics)) is not None]
     page = render(
         metrics,

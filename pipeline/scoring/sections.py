@@ -78,15 +78,16 @@ def sections(
         train=train,
         seed=seed,
     )
-    found["weak"] = weaknesses(
-        predictions,
-        sample,
-        scores,
-        similarity=_column(predictions, "similarity"),
-        suspects={row["id"] for row in predictions if row["suspect"]} if "suspect" in predictions[0] else None,
-        raters=(evidence.data.get("labels") or {}).get("raters"),
-        seed=seed,
-    )
+    if any(row["input"] for row in predictions):  # else the texts were hidden, and nobody can tell their kinds
+        found["weak"] = weaknesses(
+            predictions,
+            sample,
+            scores,
+            similarity=_column(predictions, "similarity"),
+            suspects={row["id"] for row in predictions if row["suspect"]} if "suspect" in predictions[0] else None,
+            raters=(evidence.data.get("labels") or {}).get("raters"),
+            seed=seed,
+        )
     if evidence.behaviour:
         suite = cases(sample.labels, evidence.suite["seed"], quick=evidence.suite["quick"])
         found["behaviour"] = behaviour(suite, {row["text"]: row for row in evidence.behaviour}, sample.labels)
