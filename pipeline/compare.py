@@ -20,7 +20,6 @@ from pipeline.artifacts import (
     write_text,
 )
 from pipeline.errors import PipelineError
-from pipeline.task import SENTIMENT_LABELS
 
 log = logging.getLogger("pipeline.compare")
 
@@ -39,13 +38,14 @@ class CompareConfig:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A report, the name of its candidate on the leaderboard, its rows by id, and the value they are ranked by."""
+    """A report, the name of its candidate on the leaderboard, its rows by id, and what its metrics say of them."""
 
     report: Report
     name: str
     candidate: str
     rows: Mapping[str, Mapping[str, Any]]
     macro_f1: float
+    ordered: bool
 
 
 def compare(config: CompareConfig) -> Path:
@@ -75,7 +75,7 @@ def compare(config: CompareConfig) -> Path:
         seed=config.seed,
         candidate=best.name,
         picked_from=len(entries),
-        ordered=first.report.task.labels == SENTIMENT_LABELS,
+        ordered=first.ordered,
     )
     lineage: dict[str, Any] = {
         "title": f"{len(entries)} systems on {len(predictions):,} test tweets",
@@ -113,11 +113,12 @@ def _entries(folders: Sequence[str]) -> list[_Entry]:
         report = Report.load(folder)
         candidate = report.manifest.get("candidate", "tuned")
         rows = {row["id"]: row for row in read_jsonl(report.verified("predictions.jsonl"))}
-        scores = read_json(report.verified("metrics.json"))["systems"][candidate]
+        metrics = read_json(report.verified("metrics.json"))
+        macro_f1 = metrics["systems"][candidate]["macro_f1"]["value"]
         name = report.folder.resolve().name if candidate == "tuned" else candidate
         if any(name == entry.name for entry in entries):
             raise PipelineError(f"{folder}: expected reports with different names, got {name!r} twice; rename a folder")
-        entries.append(_Entry(report, name, candidate, rows, scores["macro_f1"]["value"]))
+        entries.append(_Entry(report, name, candidate, rows, macro_f1, metrics.get("ordered", False)))
     return entries
 
 

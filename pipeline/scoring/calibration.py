@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from pipeline.scoring.comparison import ALPHA
 from pipeline.scoring.confusion import Counts, Floats
-from pipeline.scoring.intervals import percentiles, wilson
+from pipeline.scoring.intervals import around, percentiles, wilson
 
 RESAMPLES = 1_000
 WIDTH_BINS = 15
@@ -42,9 +42,7 @@ def estimate(value: float, draws: Floats | None) -> dict[str, float | None]:
     """A value with its percentile interval; null ends where there are no draws: one group resamples to itself."""
     if draws is None:
         return {"value": value, "low": None, "high": None}
-    low, high = percentiles(draws)
-    # With a handful of rows the draws of a skewed statistic can all lie on one side of it.
-    return {"value": value, "low": min(float(low), value), "high": max(float(high), value)}
+    return {"value": value, **around(value, draws).to_json()}
 
 
 def share(hits: int, n: int, free: int) -> dict[str, float]:

@@ -13,9 +13,9 @@ from pipeline.scoring.intervals import (
     LEVEL,
     RESAMPLES,
     Interval,
+    around,
     bootstrap,
     group_counts,
-    percentiles,
     wilson,
 )
 from pipeline.scoring.sample import MODEL_READINGS, Sample, read_sample
@@ -219,9 +219,7 @@ class _Scorer:
             return Interval(_LEAST.get(name, 0.0), 1.0)
         everywhere: Any = (..., *at)
         value = float(self.point[name][everywhere].item())
-        low, high = percentiles(self.draws[name][everywhere])
-        # With a handful of rows the draws of a skewed metric can all lie on one side of it.
-        return Interval(min(float(low), value), max(float(high), value))
+        return around(value, self.draws[name][everywhere])
 
     def comparisons(self) -> list[dict[str, Any]]:
         """The candidate against every other system, metric by metric, p adjusted over the systems."""
@@ -246,8 +244,7 @@ class _Scorer:
             test = "permutation over groups"
             p_value = permutation_test(self.by_group[:, a], self.by_group[:, b], METRICS[metric], seed=self.seed)
         difference = float(self.point[metric][0, a] - self.point[metric][0, b])
-        low, high = percentiles(self.draws[metric][:, a] - self.draws[metric][:, b])
-        interval = Interval(min(float(low), difference), max(float(high), difference))
+        interval = around(difference, self.draws[metric][:, a] - self.draws[metric][:, b])
         if self.sample.n_groups == 1:
             interval = Interval(-1.0, 1.0)
         result = {

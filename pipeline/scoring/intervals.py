@@ -102,3 +102,12 @@ def percentiles(draws: Floats) -> tuple[Floats, Floats]:
     """Lower and upper end of the percentile interval of draws ``(B, ...)``, each of shape ``(...)``."""
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return np.asarray(low), np.asarray(high)
+
+
+def around(value: float, draws: Floats) -> Interval:
+    """The percentile interval of draws ``(B,)`` of one statistic, wide enough to hold the value that was measured.
+
+    With a handful of rows the draws of a skewed statistic can all lie on one side of it.
+    """
+    low, high = percentiles(draws)
+    return Interval(min(float(low), value), max(float(high), value))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.scoring import metrics
 from pipeline.scoring.confusion import Counts, Floats
-from pipeline.scoring.intervals import Interval, bootstrap, group_counts, percentiles, wilson
+from pipeline.scoring.intervals import Interval, around, bootstrap, group_counts, wilson
 
 # A part is one of dozens; the ends of its interval move by less than a tenth of its width between seeds.
 PART_RESAMPLES = 2_000
@@ -93,5 +93,4 @@ def _resampled(value: float, counts: Counts, metric: Callable[[NDArray[Any]], Fl
         # One group has only one resample, itself. Nothing is known.
         return Interval(0.0, 1.0)
     draws = bootstrap(counts, lambda sums: {"draws": metric(sums)}, seed=seed, resamples=PART_RESAMPLES)["draws"]
-    low, high = percentiles(draws)
-    return Interval(min(float(low), value), max(float(high), value))
+    return around(value, draws)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.linalg import pinvh
 from scipy.stats import chi2
 
+from pipeline.scoring.calibration import resampled_weights
 from pipeline.scoring.comparison import ALPHA
 from pipeline.scoring.confusion import Counts, Floats
 from pipeline.scoring.intervals import Interval, bootstrap, group_counts, percentiles, wilson
@@ -87,11 +88,8 @@ def group_weights(n_groups: int, *, resamples: int, seed: int) -> NDArray[np.flo
 
     Single precision holds every count, and every sum of counts, of fewer than 16 million rows.
     """
-    generator = np.random.default_rng(seed)
-    weights = np.empty((n_groups, resamples), dtype=np.float32)
-    for b in range(resamples):
-        weights[:, b] = np.bincount(generator.integers(n_groups, size=n_groups), minlength=n_groups)
-    return weights
+    chunks = resampled_weights(n_groups, seed=seed, resamples=resamples)
+    return np.ascontiguousarray(np.concatenate([chunk.astype(np.float32) for chunk in chunks]).T)
 
 
 def ranking_scores(
