@@ -115,6 +115,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         labels=answers.task.labels,
         seed=config.seed,
         candidate=lineage["candidate"],
+        picked_from=lineage.get("picked_from", 1),
         ordered=_ordered(answers.task, lineage["data"]),
         evidence=Evidence(answers.validation, answers.behaviour, lineage["suite"], lineage["data"], priors),
     )
@@ -175,6 +176,7 @@ def _read_again(config: EvaluateConfig) -> _Answers:
         "candidate": report.manifest.get("candidate", "tuned"),
         "text_hidden": report.manifest.get("text_hidden", False),
         "suite": report.manifest.get("suite", {}),
+        "picked_from": report.manifest.get("picked_from", 1),
     }
     further = {
         name: read_jsonl(report.verified(f"{name}.jsonl"))
@@ -315,11 +317,13 @@ def _without_texts(answers: _Answers) -> _Answers:
         }
         for row in answers.predictions
     ]
+    validation = [{**row, "completion": ""} for row in answers.validation]
     data = dict(answers.lineage["data"])
     if campaigns := data.get("duplicates", {}).get("campaigns"):
         without = [{key: value for key, value in each.items() if key != "text"} for each in campaigns]
         data["duplicates"] = {**data["duplicates"], "campaigns": without}
-    return replace(answers, predictions=predictions, lineage={**answers.lineage, "data": data, "text_hidden": True})
+    lineage = {**answers.lineage, "data": data, "text_hidden": True}
+    return replace(answers, predictions=predictions, validation=validation, lineage=lineage)
 
 
 def _dataset_of(run: Run, moved_to: str | None) -> PreparedDataset:

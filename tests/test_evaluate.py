@@ -147,6 +147,8 @@ def test_a_leaderboard_ranks_the_systems_of_reports(tmp_path: Path, dataset: Pre
     # The baselines answered alike in all reports, so each stands there once.
     assert sorted(finding) == ["majority", "textblob", "tfidf", "twin", "vader", "weak"]
     assert any("picked as the best of 3" in sentence for sentence in metrics["verdict"])
+    again = evaluate(EvaluateConfig(out=str(tmp_path / "again"), rescore=str(tmp_path / "board")))
+    assert read_json(again / "metrics.json")["verdict"] == metrics["verdict"]
     alone = read_json(reports[0] / "metrics.json")["systems"]["weak"]
     assert metrics["systems"]["weak"]["macro_f1"]["value"] == alone["macro_f1"]["value"]
     # The draws of the bootstrap depend on which systems are scored together.

@@ -87,6 +87,12 @@ def test_scoring_again_without_a_model_gives_the_same_bytes(job: dict[str, Path]
         assert (tmp_path / "again" / name).read_bytes() == (job["report"] / name).read_bytes()
 
 
+def test_hidden_texts_include_what_the_model_wrote(job: dict[str, Path], tmp_path: Path) -> None:
+    assert run(evaluate.main, "--rescore", job["report"], "--hide_text", "true", "--out", tmp_path / "hidden") == 0
+    rows = [json.loads(line) for line in (tmp_path / "hidden" / "validation.jsonl").read_text().splitlines()]
+    assert {row["completion"] for row in rows} == {""}
+
+
 def test_a_config_file_repeats_the_run(job: dict[str, Path], tmp_path: Path) -> None:
     assert run(train.main, "--config", job["run"] / "config.yaml", "--out", tmp_path / "again") == 0
     weights = Path("adapter/adapter_model.safetensors")
