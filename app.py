@@ -16,6 +16,7 @@ from pipeline import cli
 from pipeline.artifacts import Run
 from pipeline.errors import PipelineError
 from pipeline.task import SENTIMENT_LABELS
+from pipeline.traces import threshold_of
 
 if TYPE_CHECKING:
     from pipeline.model.decoding import Classifier, Decoded
@@ -66,7 +67,8 @@ def serve(config: AppConfig) -> Path | None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     for name in ("NO_PROXY", "no_proxy"):  # Gradio asks itself whether it is up
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1", config.host]))
-    page = build(classifier, f"{run.manifest['base_model']['name']}, tuned in {run.folder.name}, {placement.precision}")
+    caption = f"{run.manifest['base_model']['name']}, tuned in {run.folder.name}, {placement.precision}"
+    page = build(classifier, caption, threshold_of(run))
     try:
         # api_open would let requests pass by the queue.
         page.queue(max_size=16, default_concurrency_limit=1, api_open=False).launch(
@@ -107,8 +109,11 @@ def classify(classifier: "Classifier", tweet: object) -> tuple["Decoded", "Decod
     return tuned, untuned
 
 
-def build(classifier: "Classifier", caption: str) -> Any:
-    """The page, as Gradio Blocks around a loaded classifier. ``caption`` says which model answers."""
+def build(classifier: "Classifier", caption: str, threshold: float | None = None) -> Any:
+    """The page, as Gradio Blocks around a loaded classifier.
+
+    ``caption`` says which model answers; below ``threshold`` the tuned model's answers are marked as unsure.
+    """
     import gradio as gr
 
     def answer(tweet: str) -> tuple[Any, str, Any, str]:
@@ -117,7 +122,7 @@ def build(classifier: "Classifier", caption: str) -> Any:
             tuned, untuned = classify(classifier, tweet)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        return _scores(tuned), _written(tuned), _scores(untuned), _written(untuned)
+        return _scores(tuned), _written(tuned, threshold), _scores(untuned), _written(untuned)
 
     with gr.Blocks(title="sentiment-tuner", analytics_enabled=False) as page:
         gr.Markdown("# What does this tweet feel like?")
@@ -157,11 +162,13 @@ def _scores(decoded: "Decoded") -> dict[str, float]:
     return decoded.probabilities
 
 
-def _written(decoded: "Decoded") -> str:
-    """The completion, how a strict reader takes it, and how much the bars are worth."""
+def _written(decoded: "Decoded", threshold: float | None = None) -> str:
+    """The completion, how a strict reader takes it, how much the bars are worth, and whether it is sure enough."""
     reading = f"{decoded.completion!r} read as {decoded.generate or 'no label (unparsed)'}"
     if decoded.generate is None:
         reading += f"; all labels together have a probability of {decoded.label_mass:.1%}, so the bars say little"
+    elif threshold is not None and decoded.probabilities[decoded.generate] < threshold:
+        reading += f"; less sure than {threshold:.0%}, the threshold of its evaluation: better not to rely on it"
     return reading
 
 

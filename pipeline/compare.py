@@ -1,27 +1,16 @@
 """The command ``python -m pipeline.compare``: several reports on the same test rows as one leaderboard."""
 
-import logging
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline import cli
-from pipeline.artifacts import (
-    Report,
-    dump_json,
-    dump_jsonl,
-    new_folder,
-    provenance,
-    read_json,
-    read_jsonl,
-    refuse_existing,
-    write_manifest,
-    write_text,
-)
+from pipeline.artifacts import Report, provenance, read_json, read_jsonl, refuse_existing
 from pipeline.errors import PipelineError
-
-log = logging.getLogger("pipeline.compare")
+from pipeline.reporting import write_report
+from pipeline.systems import UNSAID, Answers
 
 
 @dataclass(frozen=True)
@@ -45,7 +34,6 @@ class _Entry:
     candidate: str
     rows: Mapping[str, Mapping[str, Any]]
     macro_f1: float
-    ordered: bool
 
 
 def compare(config: CompareConfig) -> Path:
@@ -65,19 +53,8 @@ def compare(config: CompareConfig) -> Path:
         _refuse_other_rows(first, other)
     best = max(entries, key=lambda entry: entry.macro_f1)
     predictions = _merged(entries)
-
-    from pipeline.scoring.evaluation import score
-    from pipeline.scoring.report import render
-
-    metrics = score(
-        predictions,
-        labels=first.report.task.labels,
-        seed=config.seed,
-        candidate=best.name,
-        picked_from=len(entries),
-        ordered=first.ordered,
-    )
     lineage: dict[str, Any] = {
+        **UNSAID,
         "title": f"{len(entries)} systems on {len(predictions):,} test tweets",
         "parents": {entry.name: {"path": str(entry.report.folder), "sha256": entry.report.sha256} for entry in entries},
         "run": {},
@@ -86,24 +63,9 @@ def compare(config: CompareConfig) -> Path:
         "candidate": best.name,
         "picked_from": len(entries),
         "text_hidden": not any(row["input"] for row in predictions),
+        "seeds": _seeds(entries),
     }
-    page = render(
-        metrics,
-        predictions,
-        {
-            "title": lineage["title"],
-            "hidden": lineage["text_hidden"],
-            "data": lineage["data"],
-            "provenance": lineage["decoding"],
-        },
-    )
-    with new_folder(out) as folder:
-        write_text(folder / "predictions.jsonl", dump_jsonl(predictions))
-        write_text(folder / "metrics.json", dump_json(metrics))
-        write_text(folder / "report.html", page)
-        write_manifest(folder, Report.kind, first.report.task, lineage)
-    for sentence in metrics["verdict"]:
-        log.info("%s", sentence)
+    write_report(Answers(first.report.task, predictions, lineage), out, seed=config.seed)
     return out
 
 
@@ -118,7 +80,7 @@ def _entries(folders: Sequence[str]) -> list[_Entry]:
         name = report.folder.resolve().name if candidate == "tuned" else candidate
         if any(name == entry.name for entry in entries):
             raise PipelineError(f"{folder}: expected reports with different names, got {name!r} twice; rename a folder")
-        entries.append(_Entry(report, name, candidate, rows, macro_f1, metrics.get("ordered", False)))
+        entries.append(_Entry(report, name, candidate, rows, macro_f1))
     return entries
 
 
@@ -135,6 +97,19 @@ def _refuse_other_rows(first: _Entry, other: _Entry) -> None:
         texts_differ = row["input"] and there["input"] and row["input"] != there["input"]
         if texts_differ or (row["label"], row["group"]) != (there["label"], there["group"]):
             raise PipelineError(f"{where}, got another one with id {id_!r}; evaluate both on one test split")
+
+
+def _seeds(entries: Sequence[_Entry]) -> list[dict[str, int]]:
+    """For each recipe that was trained with several seeds: system -> seed."""
+    recipes: dict[str, dict[str, int]] = {}
+    for entry in entries:
+        run = entry.report.manifest["run"]
+        if run:
+            config = {key: value for key, value in run["config"].items() if key not in ("seed", "out", "dataset")}
+            origin = (run["parents"]["dataset"]["sha256"], run["base_model"]["fingerprint"])
+            recipe = json.dumps([config, run["precision"], run["dtype"], *origin], sort_keys=True)
+            recipes.setdefault(recipe, {})[entry.name] = run["config"]["seed"]
+    return [seeds for seeds in recipes.values() if len(set(seeds.values())) > 1]
 
 
 def _merged(entries: Sequence[_Entry]) -> list[dict[str, Any]]:

@@ -76,6 +76,22 @@ def test_what_is_no_tweet_is_refused_in_words(classifier: Classifier, tweet: obj
         app.classify(classifier, tweet)
 
 
+def test_an_unsure_answer_is_marked_below_the_runs_threshold(run: Path) -> None:
+    from pipeline.artifacts import Run
+    from pipeline.model.decoding import Decoded
+    from pipeline.traces import CALIBRATION, threshold_of
+
+    assert threshold_of(Run.load(run)) is None
+    for content, threshold in (('{"threshold": 0.625}', 0.625), ('{"threshold": null}', None), ("damaged", None)):
+        (run / CALIBRATION).write_text(content, encoding="utf-8")
+        assert threshold_of(Run.load(run)) == threshold
+    (run / CALIBRATION).unlink()
+    decoded = Decoded("Positive", "Positive", (-2.0, -2.0, -0.8), ("Negative", "Neutral", "Positive"), False)
+    assert "less sure than 65%" in app._written(decoded, 0.65)
+    assert "less sure" not in app._written(decoded, 0.6)
+    assert "less sure" not in app._written(decoded, None)
+
+
 def test_the_api_answers_and_refuses(address: str) -> None:
     from gradio_client import Client
     from gradio_client.exceptions import AppError

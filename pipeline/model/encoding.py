@@ -32,13 +32,20 @@ class Encoder:
     so ids do not depend on what a tweet begins or ends with.
 
     ``max_length`` is in tokens and counts prompt and completion. A long tweet is cut at its end; scaffold,
-    completion and terminator never are.
+    completion and terminator never are. ``examples``, pairs of a tweet and its label, stand before every prompt in the
+    form of training examples; they do not count in ``max_length``.
 
     Raises:
         PipelineError: ``max_length`` leaves no room for a tweet, or the tokenizer has no terminator.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, task: Task, max_length: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        task: Task,
+        max_length: int,
+        examples: Sequence[tuple[str, str]] = (),
+    ) -> None:
         if tokenizer.eos_token_id is None:
             raise PipelineError(
                 "tokenizer: it has no end-of-sequence token, so a completion could not end; use another"
@@ -63,6 +70,8 @@ class Encoder:
                 f"max_length: the instruction and the labels alone need {max_length - self._room} tokens; "
                 f"expected at least {max_length - self._room + 8}, got {max_length}"
             )
+        shown = [[*self.prompt(text).ids, *self.completions[label]] for text, label in examples]
+        self.prefix = [*itertools.chain.from_iterable(shown), *self.prefix]
 
     def prompt(self, text: str) -> EncodedPrompt:
         """Ids of the prompt for one tweet."""

@@ -18,6 +18,7 @@ from pipeline.scoring.intervals import (
     group_counts,
     wilson,
 )
+from pipeline.scoring.leakage_sheet import leakage_sheet
 from pipeline.scoring.sample import MODEL_READINGS, Sample, read_sample
 from pipeline.scoring.sections import Evidence, sections
 from pipeline.scoring.verdict import verdict
@@ -97,7 +98,10 @@ def score(
     alarms = evidence.data.get("alarms") or [] if evidence is not None else []
     result["data_alarms"] = [alarm["kind"] for alarm in alarms]
     if evidence is not None:
-        result |= sections(predictions, sample, result["systems"][candidate], evidence, seed=seed)
+        result |= sections(predictions, sample, result["systems"], evidence, seed=seed)
+        if evidence.drift is not None:
+            result["drift"] = evidence.drift
+        result["leakage_sheet"] = leakage_sheet(evidence.data, evidence.run, result, evidence.looks)
     result["verdict_level"], result["verdict"] = verdict(result)
     return result
 

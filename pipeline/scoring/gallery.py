@@ -11,14 +11,16 @@ ERRORS_UNFOLDED = 10
 UNPARSED_SHOWN = 10
 
 
-def gallery(predictions: Sequence[Mapping[str, Any]], labels: Sequence[str], candidate: str) -> dict[str, Any]:
+def gallery(
+    predictions: Sequence[Mapping[str, Any]], labels: Sequence[str], candidate: str, *, ordered: bool
+) -> dict[str, Any]:
     """The candidate's errors for the page: the first of ``in_order``, with how many there are.
 
     Returns:
         ``wrong`` and ``wrong_folded``, ``wrong_total``, ``opposite_total`` (how many of the wrong are at the other end
         of the scale), ``unparsed`` and ``unparsed_total``.
     """
-    wrong, unparsed = in_order(predictions, labels, candidate)
+    wrong, unparsed = in_order(predictions, labels, candidate, ordered=ordered)
     return {
         "wrong": wrong[:ERRORS_UNFOLDED],
         "wrong_folded": wrong[ERRORS_UNFOLDED:ERRORS_SHOWN],
@@ -30,24 +32,25 @@ def gallery(predictions: Sequence[Mapping[str, Any]], labels: Sequence[str], can
 
 
 def in_order(
-    predictions: Sequence[Mapping[str, Any]], labels: Sequence[str], candidate: str
+    predictions: Sequence[Mapping[str, Any]], labels: Sequence[str], candidate: str, *, ordered: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The candidate's wrong labels, and apart from them its unparsed answers.
 
-    Opposite classes come first: of three or more, the lowest taken for the highest or the reverse. Then the surest
-    come first, those without a confidence last, then by id.
+    Opposite classes come first: of three or more ordered ones, the lowest taken for the highest or the reverse. Then
+    the surest come first, those without a confidence last, then by id.
 
     Args:
         predictions: the rows of ``predictions.jsonl``.
-        labels: the classes from low to high.
+        labels: the classes, from low to high where they are ordered.
         candidate: the system whose errors they are.
+        ordered: whether the classes go from low to high.
 
     Returns:
         Two lists of rows with ``predicted`` (None where unparsed), ``completion`` as the model wrote it (None where
         the system writes nothing), ``confidence`` (the predicted label's share of all labels' likelihoods, or None)
         and ``opposite``.
     """
-    ends = {labels[0], labels[-1]} if len(labels) > 2 else set()
+    ends = {labels[0], labels[-1]} if ordered and len(labels) > 2 else set()
     wrong: list[dict[str, Any]] = []
     unparsed: list[dict[str, Any]] = []
     for row in predictions:

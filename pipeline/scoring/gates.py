@@ -12,7 +12,7 @@ _FORM = re.compile(
     r"\s*(?P<path>\S.*?)\s*(?P<sign>>=|<=|>|<)\s*(?P<bound>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
 )
 _SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-_PER_CLASS = ("precision", "recall", "f1")
+_PER_CLASS = ("precision", "recall", "f1", "f2")
 
 
 @dataclass(frozen=True)

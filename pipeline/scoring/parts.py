@@ -47,15 +47,22 @@ class Answers:
 
 def accuracy(answers: Answers, *, seed: int) -> Estimate:
     """Accuracy of one row or more: Wilson where every row is a group of its own, else the bootstrap over groups."""
-    right, n, groups = int(answers.right.sum()), len(answers.right), answers.n_groups
-    if groups == n:
-        return {"value": right / n, **wilson(right, n).to_json()}
-    counts = _counts(answers, answers.right[:, None].astype(np.int64), 2)
-    interval = _resampled(right / n, counts, lambda sums: np.asarray(sums[:, 1] / sums.sum(axis=1)), seed)
-    if interval.low == interval.high or groups == 1:
+    return share(answers.right, answers.groups, seed=seed)
+
+
+def share(flags: NDArray[np.bool_], groups: Counts, *, seed: int) -> Estimate:
+    """Share of one row or more for which ``flags`` ``(n,)`` is true, with the interval of ``accuracy``."""
+    count, n = int(flags.sum()), len(flags)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    n_groups = int(numbers.max()) + 1
+    if n_groups == n:
+        return {"value": count / n, **wilson(count, n).to_json()}
+    counts = group_counts(numbers, flags[:, None].astype(np.int64), 2)
+    interval = _resampled(count / n, counts, lambda sums: np.asarray(sums[:, 1] / sums.sum(axis=1)), seed)
+    if interval.low == interval.high or n_groups == 1:
         # No resample of rows that are all right holds an error; there are as many free rows as groups.
-        interval = wilson(round(right / n * groups), groups)
-    return {"value": right / n, **interval.to_json()}
+        interval = wilson(round(count / n * n_groups), n_groups)
+    return {"value": count / n, **interval.to_json()}
 
 
 def macro_f1(answers: Answers, *, seed: int) -> Estimate | None:
@@ -63,7 +70,8 @@ def macro_f1(answers: Answers, *, seed: int) -> Estimate | None:
     k = answers.k
     if len(np.unique(answers.y_true)) < k:
         return None
-    counts = _counts(answers, (answers.y_true * (k + 1) + answers.y_pred)[:, None], k * (k + 1))
+    numbers = np.unique(answers.groups, return_inverse=True)[1]
+    counts = group_counts(numbers, (answers.y_true * (k + 1) + answers.y_pred)[:, None], k * (k + 1))
 
     def metric(sums: NDArray[Any]) -> Floats:
         return metrics.macro_f1(sums.reshape(-1, k, k + 1))
@@ -82,10 +90,6 @@ def difference(a: Mapping[str, float], b: Mapping[str, float]) -> Estimate:
     low = value - math.hypot(a["value"] - a["low"], b["high"] - b["value"])
     high = value + math.hypot(a["high"] - a["value"], b["value"] - b["low"])
     return {"value": value, "low": low, "high": high}
-
-
-def _counts(answers: Answers, columns: Counts, width: int) -> Counts:
-    return group_counts(np.unique(answers.groups, return_inverse=True)[1], columns, width)
 
 
 def _resampled(value: float, counts: Counts, metric: Callable[[NDArray[Any]], Floats], seed: int) -> Interval:

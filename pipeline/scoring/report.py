@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 from pipeline.scoring import page
 from pipeline.scoring.confidence_figures import reliability_figure, risk_coverage_figure
 from pipeline.scoring.figures import class_distribution, comparison_figure, confusion_figure
+from pipeline.scoring.findings import findings
 from pipeline.scoring.gallery import gallery
 from pipeline.scoring.page import facts, trusted
 from pipeline.scoring.ranking_figures import precision_recall_figure
@@ -63,6 +64,7 @@ def render(metrics: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]],
     confusion, data = metrics["confusion"], context.get("data", {})
     labels = confusion["labels"]
     facts_of_data = _data_section(data, labels)
+    errors = gallery(predictions, labels, metrics["candidate"], ordered=metrics["ordered"])
     classes = facts_of_data["classes"]
     provenance = [
         ("This evaluation", facts(context.get("provenance", {}))),
@@ -81,7 +83,8 @@ def render(metrics: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]],
         figures=_figures(metrics, classes),
         data=facts_of_data,
         candidate=candidate_of(metrics),
-        gallery=gallery(predictions, labels, metrics["candidate"]),
+        findings=findings(metrics, errors) | facts_of_data["finding"],
+        gallery=errors,
         hidden=context.get("hidden", False),
         provenance=[(heading, listed) for heading, listed in provenance if listed],
     )
@@ -123,7 +126,14 @@ def _data_section(data: Mapping[str, Any], labels: Sequence[str]) -> dict[str, A
         return value if isinstance(value, Mapping) else {}
 
     rows = mapping(data.get("rows"))
+    leaks = mapping(mapping(data.get("leakage")).get("made"))
+    finding = []
+    if isinstance(rows.get("read"), int) and isinstance(rows.get("kept"), int):
+        finding.append(f"Of {rows['read']:,} rows read, {rows['kept']:,} were kept.")
+    if leaks.get("near") is not None:
+        finding.append(f"{page.share_text(leaks['near'])} of the test tweets have a near-copy in train.")
     return {
+        "finding": {"data": " ".join(finding)} if finding else {},
         "classes": {
             str(split): {label: mapping(counts).get(label, 0) for label in labels}
             for split, counts in mapping(data.get("classes")).items()

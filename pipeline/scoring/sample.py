@@ -11,11 +11,11 @@ from pipeline.errors import PipelineError
 from pipeline.scoring.confusion import Counts, Floats, encode
 
 # Systems in the order of the page; any further one follows them.
-SYSTEMS = ("tuned", "untuned", "tfidf", "textblob", "vader", "majority")
+SYSTEMS = ("tuned", "untuned", "few_shot", "embeddings", "tfidf", "textblob", "vader", "majority")
 MODEL_READINGS = ("generate", "loglikelihood")
 # The tuned model is read as its user gets it. The untuned one seldom answers with a bare label, so it is read in the
 # way that favours it: a baseline must not be a strawman.
-HEADLINE = {"tuned": "generate", "untuned": "loglikelihood"}
+HEADLINE = {"tuned": "generate", "untuned": "loglikelihood", "few_shot": "loglikelihood"}
 
 # A whole label's probability is at most 1; the rest is rounding in the model's arithmetic.
 _LARGEST_LOG_LIKELIHOOD = 1e-3

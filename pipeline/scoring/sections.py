@@ -10,9 +10,11 @@ from pipeline.scoring.behaviour.scores import behaviour
 from pipeline.scoring.behaviour.suite import cases
 from pipeline.scoring.confidence import Answers, confidence
 from pipeline.scoring.confusion import Floats, encode
+from pipeline.scoring.normalisation import normalisation
 from pipeline.scoring.priors import priors
 from pipeline.scoring.ranking import ranking
 from pipeline.scoring.sample import MODEL_READINGS, Sample
+from pipeline.scoring.seeds import seed_spread
 from pipeline.scoring.temperature import tempered
 from pipeline.scoring.weak import weaknesses
 
@@ -24,7 +26,9 @@ class Evidence:
     ``validation`` has the candidate's answers to the validation rows (``id``, ``group``, ``label``, ``generate``,
     ``log_likelihoods``), ``behaviour`` its answers to the suite (``text``, ``predicted``, ``probabilities``), of which
     ``suite`` says the ``seed`` and whether it was the ``quick`` one. ``data`` is the manifest of the prepared data set,
-    ``priors`` are shares of the classes to ask "what if" for.
+    ``priors`` are shares of the classes to ask "what if" for, ``likelihoods`` what ``normalisation`` needs,
+    ``seeds`` which systems differ in their seed alone (system -> seed, for each recipe), ``run`` the run's manifest,
+    ``looks`` how often the test rows were evaluated before, ``drift`` how the test rows differ from the train rows.
     """
 
     validation: Sequence[Mapping[str, Any]] = ()
@@ -32,23 +36,28 @@ class Evidence:
     suite: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     priors: Mapping[str, float] | None = None
+    likelihoods: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Sequence[Mapping[str, int]] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
+    looks: Mapping[str, Any] | None = None
+    drift: Mapping[str, Any] | None = None
 
 
 def sections(
     predictions: Sequence[Mapping[str, Any]],
     sample: Sample,
-    scores: Mapping[str, Any],
+    systems: Mapping[str, Any],
     evidence: Evidence,
     *,
     seed: int,
 ) -> dict[str, Any]:
-    """The parts ``ranking``, ``confidence``, ``priors``, ``weak`` and ``behaviour``, as far as they can be told.
+    """The parts of ``metrics.json`` beside the scores, each as far as it can be told.
 
     Args:
         predictions: the rows of ``predictions.jsonl``. ``similarity`` to the nearest training text and ``suspect``,
             whether the prepared data set doubts the label, are used where every row has them.
         sample: the same rows as arrays.
-        scores: the candidate's, under ``systems`` in ``metrics.json``.
+        systems: the scores, as in ``metrics.json``.
         evidence: all else.
         seed: of the resampling.
     """
@@ -56,6 +65,10 @@ def sections(
     probabilities = _probabilities(predictions, sample)
     train = (evidence.data.get("classes") or {}).get("train")
     found: dict[str, Any] = {}
+    if evidence.seeds:
+        found["seeds"] = seed_spread(evidence.seeds, systems)
+    if evidence.likelihoods:
+        found["normalisation"] = normalisation(sample, evidence.likelihoods, seed=seed)
     if probabilities:
         found["ranking"] = ranking(
             sample.y_true, predicted, probabilities, groups=sample.groups, labels=sample.labels, seed=seed
@@ -82,7 +95,7 @@ def sections(
         found["weak"] = weaknesses(
             predictions,
             sample,
-            scores,
+            systems[sample.candidate],
             similarity=_column(predictions, "similarity"),
             suspects={row["id"] for row in predictions if row["suspect"]} if "suspect" in predictions[0] else None,
             raters=(evidence.data.get("labels") or {}).get("raters"),

@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 FEWEST = 30
 _NAMED = 3
-_SEEN = {
+SEEN = {
     "with a mention": re.compile(r"(?<!\w)@\w"),
     "with a cashtag": re.compile(r"(?<!\w)\$[^\W\d]"),
     "with a hashtag": re.compile(r"(?<!\w)#\w"),
@@ -63,7 +63,7 @@ def segments_of(rows: Sequence[Mapping[str, Any]], answers: Answers, labels: Seq
         f"of {short + 1} to {middle} characters": (lengths > short) & (lengths <= middle),
         f"of {middle + 1} characters or more": lengths > middle,
         "with a link": [has_link(text) for text in texts],
-        **{name: [pattern.search(text) is not None for text in texts] for name, pattern in _SEEN.items()},
+        **{name: [pattern.search(text) is not None for text in texts] for name, pattern in SEEN.items()},
         "with a word in capitals": [any(word.isupper() for word in _LONG_WORD.findall(text)) for text in texts],
         "with non-Latin letters": [_has_other_letters(text) for text in texts],
         "cut to fit the model": [bool(row.get("shortened")) for row in rows],

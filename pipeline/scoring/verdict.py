@@ -6,6 +6,8 @@ from typing import Any
 NAMES = {
     "tuned": "the tuned model",
     "untuned": "the untuned model",
+    "few_shot": "the untuned model with examples",
+    "embeddings": "the classifier on embeddings",
     "tfidf": "the TF-IDF classifier",
     "textblob": "the word list of TextBlob",
     "vader": "the word list of VADER",

@@ -29,7 +29,7 @@ def test_opposites_first_then_the_surest_then_by_id() -> None:
         _row("i", "Positive", None),
         _row("h", "Negative", None),
     ]
-    wrong, unparsed = in_order(rows, LABELS, "tuned")
+    wrong, unparsed = in_order(rows, LABELS, "tuned", ordered=True)
     assert [error["id"] for error in wrong] == ["c", "b", "a", "d", "e", "f"]
     assert [error["opposite"] for error in wrong] == [True, True, False, False, False, False]
     assert [error["id"] for error in unparsed] == ["h", "i"]
@@ -41,7 +41,7 @@ def test_opposites_first_then_the_surest_then_by_id() -> None:
 def test_two_classes_have_no_opposites_but_being_wrong() -> None:
     two = ("bad", "good")
     rows = [_row("a", "bad", "good", 0.6, two), _row("b", "good", "bad", 0.9, two)]
-    wrong, _ = in_order(rows, two, "tuned")
+    wrong, _ = in_order(rows, two, "tuned", ordered=True)
     assert [(error["id"], error["opposite"]) for error in wrong] == [("b", False), ("a", False)]
 
 
@@ -54,15 +54,15 @@ def test_systems_that_only_predict() -> None:
             "systems": {"x": {"predicted": "Positive", "probabilities": {"Neutral": 0.6, "Positive": 0.4}}},
         },
     ]
-    wrong, unparsed = in_order(rows, LABELS, "x")
+    wrong, unparsed = in_order(rows, LABELS, "x", ordered=True)
     assert [(e["id"], e["confidence"], e["completion"]) for e in wrong] == [("b", 0.4, None), ("a", None, None)]
     assert unparsed == []
 
 
 def test_the_page_gets_the_first_and_the_totals_whatever_the_order() -> None:
     rows = make_predictions(400, unparsed=0.1)
-    found = gallery(rows, LABELS, "tuned")
-    wrong, unparsed = in_order(rows, LABELS, "tuned")
+    found = gallery(rows, LABELS, "tuned", ordered=True)
+    wrong, unparsed = in_order(rows, LABELS, "tuned", ordered=True)
     shown = found["wrong"] + found["wrong_folded"]
     assert len(found["wrong"]) == ERRORS_UNFOLDED
     assert shown == wrong[:ERRORS_SHOWN]
@@ -74,5 +74,5 @@ def test_the_page_gets_the_first_and_the_totals_whatever_the_order() -> None:
         {row["label"], row["systems"]["tuned"]["generate"]} == {"Negative", "Positive"} for row in rows
     )
     random.Random(0).shuffle(rows)
-    assert gallery(rows, LABELS, "tuned") == found
-    assert gallery([], LABELS, "tuned")["wrong_total"] == 0
+    assert gallery(rows, LABELS, "tuned", ordered=True) == found
+    assert gallery([], LABELS, "tuned", ordered=True)["wrong_total"] == 0

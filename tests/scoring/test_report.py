@@ -287,7 +287,7 @@ def test_hidden_characters_are_shown_by_their_code() -> None:
 
 def test_the_gallery_shows_the_surest_errors_first_and_tells_the_total() -> None:
     rows = make_predictions(300, skill={"tuned": 0.4, "tfidf": 0.4})
-    page = render(score(rows, labels=LABELS), rows, {})
+    page = render(score(rows, labels=LABELS, ordered=True), rows, {})
     wrong = [r for r in rows if r["systems"]["tuned"]["generate"] not in (None, r["label"])]
     section = next(s for s in _dom(page).iter("section") if s.get("id") == "errors")
     ends = {LABELS[0], LABELS[-1]}

@@ -1,0 +1,69 @@
+"""What an evaluation leaves beside what it read: the data set learns who was scored on it, the run how sure it is.
+
+Both are files of their own that no manifest names; what was there before stays as it was.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import PreparedDataset, Report, Run, dump_json, dump_jsonl, provenance, read_jsonl, write_text
+
+LOOKS = "evaluations.jsonl"
+CALIBRATION = "calibration.json"
+
+log = logging.getLogger("pipeline.evaluate")
+
+
+def looks_at(dataset: PreparedDataset, system: str) -> dict[str, Any]:
+    """How often the test rows were evaluated before, and for how many systems other than this one.
+
+    Choosing among systems by their scores on the same rows flatters the one that is chosen; only a count shows it.
+    ``system`` is the sha256 of a run's manifest or of a file of answers.
+    """
+    path = dataset.folder / LOOKS
+    before = read_jsonl(path) if path.is_file() else []
+    systems = {look.get("system") for look in before if isinstance(look, dict)}
+    return {"system": system, "before": len(before), "other_systems": len(systems - {system})}
+
+
+def note_look(lineage: Mapping[str, Any], report: Path) -> None:
+    """Adds this evaluation to the count beside the test rows."""
+    path = Path(lineage["parents"]["test_split"]["path"]).with_name(LOOKS)
+    entry = {"system": lineage["looks"]["system"], "report": str(report), "at": provenance()["created_at"]}
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(dump_jsonl([entry]))
+    except OSError as error:
+        log.info("%s: this evaluation could not be noted, so the next will not count it; %s", path, error.strerror)
+
+
+def keep_calibration(run: Run, metrics: Mapping[str, Any], report: Path) -> None:
+    """Writes ``calibration.json`` beside the adapter: temperature and threshold, from validation rows alone.
+
+    One from an evaluation before is replaced. A value is null where the validation rows did not settle it.
+    """
+    found = metrics["confidence"]
+    temperature, recommended = found["temperature"], found["selective"]["recommended"]
+    content = {
+        "temperature": temperature and temperature["fitted"],
+        "threshold": recommended and recommended["threshold"],
+        "target_accuracy": recommended and recommended["target"],
+        "validation_rows": temperature and temperature["n_validation"],
+        "report": {"path": str(report), "sha256": Report.load(report).sha256},
+    }
+    try:
+        write_text(run.folder / CALIBRATION, dump_json(content))
+    except OSError as error:
+        log.info("%s: temperature and threshold could not be kept there; %s", run.folder, error.strerror)
+
+
+def threshold_of(run: Run) -> float | None:
+    """The probability below which the run's answers are better withheld; None where no evaluation settled one."""
+    try:
+        found = json.loads((run.folder / CALIBRATION).read_text(encoding="utf-8"))["threshold"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(found) if isinstance(found, int | float) else None

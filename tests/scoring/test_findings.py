@@ -1,0 +1,58 @@
+from typing import Any
+
+import pytest
+from synthetic_predictions import LABELS, make_predictions
+
+from pipeline.scoring.evaluation import score
+from pipeline.scoring.findings import findings
+from pipeline.scoring.gallery import gallery
+from pipeline.scoring.sections import Evidence
+
+
+def found_in(rows: list[dict[str, Any]], **options: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    metrics = score(rows, labels=LABELS, ordered=True, evidence=Evidence(**options))
+    return metrics, findings(metrics, gallery(rows, LABELS, "tuned", ordered=True))
+
+
+def test_every_line_carries_the_numbers_of_its_section() -> None:
+    metrics, found = found_in(make_predictions(300))
+    tuned, tfidf = metrics["systems"]["tuned"], metrics["systems"]["tfidf"]
+    assert f"{tuned['macro_f1']['value']:.3f}" in found["comparison"]
+    assert f"the TF-IDF classifier, reaches {tfidf['macro_f1']['value']:.3f}" in found["comparison"]
+    matrix = metrics["confusion"]["matrix"]
+    largest = max(n for i, row in enumerate(matrix) for j, n in enumerate(row) if i != j)
+    assert f" {largest:,} of " in found["confusion"]
+    recalls = {label: scores["recall"] for label, scores in tuned["per_class"].items()}
+    worst = min(recalls, key=lambda label: recalls[label])
+    assert f"from {100 * recalls[worst]:.1f} % ({worst})" in found["classes"]
+    assert f"differ on {100 * tuned['disagreement_rate']:.1f} %" in found["readings"]
+    wrong = sum(row["systems"]["tuned"]["generate"] not in (None, row["label"]) for row in make_predictions(300))
+    assert found["errors"].startswith(f"{wrong} of 300 got the wrong label, ")
+    assert f"{metrics['priors']['scenarios']['uniform']['macro_f1']['value']:.3f}" in found["priors"]
+    assert "seeds" not in found
+    assert "behaviour" not in found
+
+
+def test_a_perfect_system_has_no_error() -> None:
+    _, found = found_in(make_predictions(90, skill={"tuned": 1.0, "tfidf": 0.5}, unparsed=0))
+    assert found["confusion"] == "No error."
+    assert found["errors"] == "0 of 90 got the wrong label."
+    assert "100.0 %" in found["classes"]
+
+
+@pytest.mark.parametrize("unparsed", [0.5, 1.0])
+def test_answers_that_are_no_label_are_the_commonest_error(unparsed: float) -> None:
+    _, found = found_in(make_predictions(200, unparsed=unparsed))
+    assert "left unparsed" in found["confusion"]
+
+
+def test_seeds_are_summed_up() -> None:
+    rows = make_predictions(200, skill={"tuned": 0.7, "a": 0.7, "b": 0.6})
+    metrics, found = found_in(rows, seeds=[{"a": 1, "b": 2}])
+    assert found["seeds"].startswith(f"2 seeds of one recipe: macro-F1 {metrics['seeds'][0]['macro_f1']['mean']:.3f}")
+
+
+def test_a_system_alone_is_compared_with_nothing() -> None:
+    rows = [{**row, "systems": {"tuned": row["systems"]["tuned"]}} for row in make_predictions(60)]
+    _, found = found_in(rows)
+    assert "nothing to compare it with" in found["comparison"]

@@ -1,0 +1,63 @@
+"""What an evaluation leaves beside the data and the run."""
+
+from pathlib import Path
+
+import pytest
+from conftest import make_rows, write_prepared
+
+from pipeline.artifacts import PreparedDataset, new_folder, read_json, read_jsonl, write_manifest
+from pipeline.task import Task
+from pipeline.traces import LOOKS, looks_at, note_look
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> PreparedDataset:
+    rows = {"train": make_rows(6), "val": make_rows(3, start=10), "test": make_rows(3, start=20)}
+    return PreparedDataset.load(write_prepared(tmp_path / "prepared", rows))
+
+
+def evaluated(dataset: PreparedDataset, system: str) -> dict[str, object]:
+    looks = looks_at(dataset, system)
+    lineage = {"parents": {"test_split": {"path": str(dataset.folder / "test.json")}}, "looks": looks}
+    note_look(lineage, Path("reports") / system)
+    return looks
+
+
+def test_looks_at_the_test_rows_are_counted_and_other_systems_apart(dataset: PreparedDataset) -> None:
+    before = {path.name: path.read_bytes() for path in dataset.folder.iterdir()}
+    counts = [evaluated(dataset, system) for system in ("a", "a", "b", "c", "a")]
+    assert [(look["before"], look["other_systems"]) for look in counts] == [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2)]
+    assert [look["report"] for look in read_jsonl(dataset.folder / LOOKS)][:2] == ["reports/a", "reports/a"]
+    assert before == {name: (dataset.folder / name).read_bytes() for name in before}
+    assert PreparedDataset.load(dataset.folder).sha256 == dataset.sha256
+
+
+def test_a_count_that_cannot_be_kept_stops_nothing(dataset: PreparedDataset, caplog: pytest.LogCaptureFixture) -> None:
+    (dataset.folder / LOOKS).mkdir()
+    with caplog.at_level("INFO"):
+        assert evaluated(dataset, "a")["before"] == 0
+    assert "could not be noted" in caplog.text
+
+
+def test_temperature_and_threshold_are_kept_with_the_run(tmp_path: Path) -> None:
+    from pipeline.artifacts import Run
+    from pipeline.traces import CALIBRATION, keep_calibration, threshold_of
+
+    for kind in ("run", "report"):
+        with new_folder(tmp_path / kind) as folder:
+            write_manifest(folder, kind, Task(), {})
+    run = Run.load(tmp_path / "run")
+    fitted = {"value": 1.5, "low": 1.2, "high": 1.9}
+    confidence = {
+        "temperature": {"fitted": fitted, "n_validation": 40},
+        "selective": {"recommended": {"threshold": 0.7, "target": 0.9}},
+    }
+    keep_calibration(run, {"confidence": confidence}, tmp_path / "report")
+    kept = read_json(run.folder / CALIBRATION)
+    assert (kept["temperature"], kept["threshold"], kept["validation_rows"]) == (fitted, 0.7, 40)
+    assert threshold_of(run) == 0.7
+    keep_calibration(
+        run, {"confidence": {"temperature": None, "selective": {"recommended": None}}}, tmp_path / "report"
+    )
+    assert read_json(run.folder / CALIBRATION)["threshold"] is None
+    assert threshold_of(run) is None
