@@ -317,7 +317,7 @@ def provenance() -> dict[str, object]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "argv": sys.argv,
+        "argv": [Path(sys.orig_argv[0]).name, *map(without_home, sys.orig_argv[1:])],
         "git": _git_state(),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -326,6 +326,12 @@ def provenance() -> dict[str, object]:
         "wall_seconds": round(time.monotonic() - _STARTED, 1),
         "peak_memory_bytes": peak,
     }
+
+
+def without_home(path: str) -> str:
+    """A path with ``~`` for the home folder: reports are published, and that folder has its owner's name."""
+    home = str(Path.home()).rstrip("/\\")
+    return "~" + path[len(home) :] if home and path.startswith((f"{home}/", f"{home}\\")) else path
 
 
 def processor_name() -> str:

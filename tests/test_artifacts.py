@@ -26,6 +26,7 @@ from pipeline.artifacts import (
     refuse_existing,
     sha256_of,
     share,
+    without_home,
     write_manifest,
     write_text,
 )
@@ -165,6 +166,20 @@ def test_manifest_hashes_every_file_and_comes_last(tmp_path: Path) -> None:
     assert (manifest["schema_version"], manifest["kind"], manifest["result"]) == (1, "run", {"steps": 3})
     assert Task.from_json(manifest["task"]) == Task()
     assert manifest["provenance"]["argv"] == provenance()["argv"]
+
+
+def test_the_command_line_is_one_to_type_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = str(Path.home())
+    given = ["/usr/bin/python3", "-m", "pipeline.train", "--dataset", f"{home}/a b", "--out", "runs/x"]
+    monkeypatch.setattr("sys.orig_argv", given)
+    assert provenance()["argv"] == ["python3", "-m", "pipeline.train", "--dataset", "~/a b", "--out", "runs/x"]
+
+
+@pytest.mark.parametrize("path", ["data/x", "/srv/data", "~/x", "{home}less/x", "a{home}/x", ""])
+def test_other_paths_stay_as_they_are(path: str) -> None:
+    path = path.replace("{home}", str(Path.home()))
+    assert without_home(path) == path
+    assert without_home(f"{Path.home()}/x/y") == "~/x/y"
 
 
 def test_manifest_is_missing_when_finishing_fails(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import pytest
 from synthetic_predictions import LABELS, make_predictions
 
 from pipeline.scoring.evaluation import score
-from pipeline.scoring.sections import Evidence
 from pipeline.scoring.report import render
+from pipeline.scoring.sections import Evidence
 from pipeline.scoring.seeds import METRICS, seed_spread
 
 
