@@ -29,7 +29,7 @@ def read_ratings(table: Table, columns: Sequence[str], classes: Classes) -> list
         if column not in table.columns:
             raise PipelineError(
                 f"{table.source}: no column {column!r}; the columns are {', '.join(table.columns)}; give those "
-                "with ratings to --rater_columns"
+                "with ratings to --rater_columns, divided by spaces"
             )
     rows = [
         [

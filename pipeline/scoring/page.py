@@ -11,7 +11,7 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.scoring.verdict import percent_text
+from pipeline.scoring.verdict import name_of, percent_text, system_name
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -89,6 +89,8 @@ def environment() -> Environment:
         "share": share_text,
         "moment": moment,
         "count": lambda n: f"{n:,.10g}",
+        "in_sentence": name_of,
+        "system_name": system_name,
         "p": lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}",
     }
     return environment

@@ -10,7 +10,7 @@ from pipeline.scoring.findings import findings
 from pipeline.scoring.gallery import gallery
 from pipeline.scoring.page import facts, trusted
 from pipeline.scoring.ranking_figures import precision_recall_figure
-from pipeline.scoring.verdict import candidate_of, capitalised, name_of
+from pipeline.scoring.verdict import candidate_of, system_name
 from pipeline.scoring.weak_figures import weak_figures
 
 LEAKS = ("exact", "template", "near")
@@ -58,8 +58,6 @@ def render(metrics: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]],
     environment = page.environment()
     environment.filters |= {
         "shade": lambda row, n: min(_SHADES - 1, int(_SHADES * n / max(1, sum(row)))),
-        "in_sentence": name_of,
-        "system_name": _system_name,
     }
     confusion, data = metrics["confusion"], context.get("data", {})
     labels = confusion["labels"]
@@ -90,16 +88,11 @@ def render(metrics: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]],
     )
 
 
-def _system_name(name: str) -> str:
-    """What a system is called in a table or figure."""
-    return capitalised(name_of(name).removeprefix("the "))
-
-
 def _figures(metrics: Mapping[str, Any], classes: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """The figures by name, for the parts that the metrics have."""
     confusion = metrics["confusion"]
     labels, systems = confusion["labels"], metrics["systems"]
-    names = {name: _system_name(name) for name in systems}
+    names = {name: system_name(name) for name in systems}
     found = {
         "comparison": comparison_figure({names[name]: system["macro_f1"] for name, system in systems.items()}),
         "confusion": confusion_figure(confusion["matrix"], labels),

@@ -63,6 +63,11 @@ def name_of(system: str) -> str:
     return NAMES.get(system, system)
 
 
+def system_name(system: str) -> str:
+    """What a system is called in a table or figure."""
+    return capitalised(name_of(system).removeprefix("the "))
+
+
 def candidate_of(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
     """The scores of the system that is judged."""
     scores: Mapping[str, Any] = metrics["systems"][metrics["candidate"]]

@@ -94,3 +94,9 @@ def test_drawing_leaves_no_global_state() -> None:
     before = dict(mpl.rcParams)
     class_distribution(COUNTS, LABELS)
     assert dict(mpl.rcParams) == before
+
+
+def test_a_label_cannot_turn_the_text_around_it() -> None:
+    drawn = confusion_figure([[3, 1, 0], [0, 4, 0]], ["up\u202edown", "b"])
+    assert "\u202e" not in drawn
+    assert "up\ufffddown" in drawn

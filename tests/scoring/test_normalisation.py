@@ -64,7 +64,6 @@ def test_the_convention_that_matters_most_is_named() -> None:
     assert most in ("pmi", "contextual")
     assert {"pmi": "as PMI", "contextual": "by contextual calibration"}[most] in found["sentence"]
     env = environment()
-    env.filters["system_name"] = str
     page = env.get_template("report_normalisation.html").render(metrics=metrics)
     assert f'<data value="{found["methods"][most]["flips"]["value"]}">' in page
     assert "the tuned model" in page

@@ -61,7 +61,6 @@ def figure(metrics: dict[str, Any]) -> str:
 def render(key: str, metrics: dict[str, Any]) -> str:
     """One section as HTML."""
     environment = page.environment()
-    environment.filters["in_sentence"] = name_of
     svg = figure(metrics) if key == "ranking" and metrics.get(key, {}).get("systems") else ""
     return environment.get_template(f"report_{key}.html").render(
         metrics=metrics, figures={"ranking": page.trusted(svg)}
