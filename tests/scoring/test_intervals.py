@@ -106,3 +106,13 @@ def test_coverage_in_200_worlds() -> None:
         hits["wilson"] += interval.low <= truth["accuracy"][0] <= interval.high
     for name, count in hits.items():
         assert 0.90 <= count / 200 <= 0.99, name
+
+
+@pytest.mark.parametrize(("rows", "width", "highest"), [(1, 1, 1), (60, 3, 2), (300, 40, 255), (200, 5, 300)])
+def test_patterns_are_the_distinct_rows_in_their_order(rows: int, width: int, highest: int) -> None:
+    counts = np.random.default_rng(rows).integers(0, highest + 1, (rows, width))
+    counts[np.arange(rows) % 7 == 0] = counts[0]  # some rows are alike
+    patterns, multiplicity = patterns_of(counts)
+    expected, times = np.unique(counts, axis=0, return_counts=True)
+    assert (patterns == expected).all()
+    assert (multiplicity == times).all()
