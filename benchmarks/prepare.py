@@ -50,11 +50,12 @@ def benchmark(config: BenchmarkConfig) -> None:
     if config.repeats < 1 or min([*config.sizes, *config.curve], default=1) < 1:
         raise PipelineError("--repeats, --sizes, --curve: expected numbers of 1 or more")
     # The curve first: a process starts with the peak memory of the one that made it, and comparing takes much.
-    for line in chain(_machine(), [""], _curve(config), [""], _compared(config)):
+    for line in chain(machine(), [""], _curve(config), [""], _compared(config)):
         print(line, flush=True)
 
 
-def _machine() -> Iterator[str]:
+def machine() -> Iterator[str]:
+    """Lines that say on what the numbers were measured."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     packages = ("numpy", "scipy", "scikit-learn", "pandas", "datasketch", "semhash")

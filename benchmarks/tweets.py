@@ -25,7 +25,7 @@ _CUMULATED = list(accumulate(1 / (rank + 3) for rank in range(len(_VOCABULARY)))
 def tweets(rows: int, seed: int = 0) -> Iterator[tuple[str, str]]:
     """Texts with labels."""
     rng = random.Random(seed)  # noqa: S311 (nothing secret)
-    spam = _words(rng, 14)
+    spam = made_up_words(rng, 14)
     seen: list[tuple[list[str], str]] = []
     for _ in range(rows):
         kind = rng.random()
@@ -36,7 +36,7 @@ def tweets(rows: int, seed: int = 0) -> Iterator[tuple[str, str]]:
             words, label = seen[int(len(seen) * rng.random() ** 2)]
             words = _changed(words, rng, rng.choice((0, 0, 1, 1, 2, 4)))
         else:
-            words, label = _words(rng, rng.randint(6, 22)), rng.choices(_LABELS, _WEIGHTS)[0]
+            words, label = made_up_words(rng, rng.randint(6, 22)), rng.choices(_LABELS, _WEIGHTS)[0]
             seen.append((words, label))
         yield _noisy(words, rng), label
 
@@ -49,13 +49,14 @@ def write_csv(path: Path, rows: int, seed: int = 0) -> None:
         writer.writerows(tweets(rows, seed))
 
 
-def _words(rng: random.Random, size: int) -> list[str]:
+def made_up_words(rng: random.Random, size: int) -> list[str]:
+    """Words of which few are frequent and most are rare."""
     return rng.choices(_VOCABULARY, cum_weights=_CUMULATED, k=size)
 
 
 def _changed(words: list[str], rng: random.Random, times: int) -> list[str]:
     words = list(words)
-    for word in _words(rng, times):
+    for word in made_up_words(rng, times):
         words[rng.randrange(len(words))] = word
     return words
 

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from pipeline.scoring.comparison import ALPHA
 from pipeline.scoring.confusion import Counts, Floats
-from pipeline.scoring.intervals import around, percentiles, wilson
+from pipeline.scoring.intervals import around, free_rows, percentiles, wilson
 
 RESAMPLES = 1_000
 WIDTH_BINS = 15
@@ -51,7 +51,7 @@ def share(hits: int, n: int, free: int) -> dict[str, float]:
     Args:
         hits: rows that count.
         n: all rows.
-        free: number of groups among them; rows of one group are not independent and count as one in the interval.
+        free: how many independent rows these are worth, as ``free_rows`` counts them.
     """
     value = hits / n
     low, high = wilson(round(value * free), free)
@@ -153,13 +153,12 @@ def reliability(confidence: Floats, right: Floats, groups: Counts, bins: Counts)
         bins: number of each row's bin, shape ``(n,)``.
     """
     n, hits, sums = np.bincount(bins), np.bincount(bins, right), np.bincount(bins, confidence)
-    free = np.bincount(np.unique(np.column_stack([bins, groups]), axis=0)[:, 0])
     return [
         {
             "bin": int(b),
             "n": int(n[b]),
             "confidence": float(sums[b] / n[b]),
-            "accuracy": share(int(hits[b]), int(n[b]), int(free[b])),
+            "accuracy": share(int(hits[b]), int(n[b]), free_rows(groups[bins == b])),
         }
         for b in np.flatnonzero(n)
     ]

@@ -28,9 +28,7 @@ SPLIT_COLOURS = ("#2a7fb8", "#7db4d9", "#a9802f", "#8a929b")
 _STANDALONE_INK = "#6e7781"
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 # Lone surrogates and controls have no place in XML; what turns the direction of text would turn the axis beside it.
-_NOT_DRAWN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-)
+_NOT_DRAWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _SVG = "{http://www.w3.org/2000/svg}"
 _XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 _STYLE: Any = {

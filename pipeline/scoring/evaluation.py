@@ -15,6 +15,7 @@ from pipeline.scoring.intervals import (
     Interval,
     around,
     bootstrap,
+    free_rows,
     group_counts,
     wilson,
 )
@@ -213,8 +214,8 @@ class _Scorer:
         interval = self._resampled(name, at)
         if interval.low < interval.high:
             return interval
-        # No resample of rows that are all right holds an error; there are at most as many free rows as groups.
-        free = min(n, self.sample.n_groups)
+        # No resample of rows that are all right holds an error.
+        free = min(n, free_rows(self.sample.groups))
         return wilson(round(value * free), free)
 
     def _resampled(self, name: str, at: tuple[int, ...]) -> Interval:
@@ -266,6 +267,5 @@ class _Scorer:
             "only_b": only_b,
         }
         if metric == "accuracy":
-            # Rows of one group count as one: the smallest difference is then rather too large than too small.
-            result["smallest_detectable"] = smallest_detectable(self.sample.n_groups, (only_a + only_b) / n)
+            result["smallest_detectable"] = smallest_detectable(free_rows(self.sample.groups), (only_a + only_b) / n)
         return result

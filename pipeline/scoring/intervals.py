@@ -39,6 +39,16 @@ def wilson(successes: int, n: int) -> Interval:
     return Interval(max(0.0, float(interval.low)), min(1.0, float(interval.high)))
 
 
+def free_rows(groups: Counts) -> int:
+    """How many independent rows are worth as much as rows in groups, of which each answers as one.
+
+    ``n^2 / sum_g n_g^2`` (Kish 1965, Survey Sampling): the number of groups where all have one size, and fewer where a
+    large one has more weight than the others.
+    """
+    sizes = np.unique(groups, return_counts=True)[1]
+    return int(len(groups) ** 2 // (sizes**2).sum())
+
+
 def group_counts(groups: Counts, columns: Counts, width: int) -> Counts:
     """How often each group holds each column.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.scoring import metrics
 from pipeline.scoring.confusion import Counts, Floats
-from pipeline.scoring.intervals import Interval, around, bootstrap, group_counts, wilson
+from pipeline.scoring.intervals import Interval, around, bootstrap, free_rows, group_counts, wilson
 
 # A part is one of dozens; the ends of its interval move by less than a tenth of its width between seeds.
 PART_RESAMPLES = 2_000
@@ -60,8 +60,9 @@ def share(flags: NDArray[np.bool_], groups: Counts, *, seed: int) -> Estimate:
     counts = group_counts(numbers, flags[:, None].astype(np.int64), 2)
     interval = _resampled(count / n, counts, lambda sums: np.asarray(sums[:, 1] / sums.sum(axis=1)), seed)
     if interval.low == interval.high or n_groups == 1:
-        # No resample of rows that are all right holds an error; there are as many free rows as groups.
-        interval = wilson(round(count / n * n_groups), n_groups)
+        # No resample of rows that are all right holds an error.
+        free = free_rows(groups)
+        interval = wilson(round(count / n * free), free)
     return {"value": count / n, **interval.to_json()}
 
 

@@ -16,7 +16,7 @@ from scipy.stats import norm
 
 from pipeline.scoring.calibration import RESAMPLES, estimate, mass_bins, resampled_weights, share
 from pipeline.scoring.confusion import Counts, Floats
-from pipeline.scoring.intervals import LEVEL
+from pipeline.scoring.intervals import LEVEL, free_rows
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.5)
 ACCURACY = 0.95
@@ -56,7 +56,7 @@ class _Steps:
     """The rows kept at each threshold that exists, from the surest answer to all of them.
 
     ``order`` sorts the rows by falling confidence, ``starts`` are the places where a new confidence begins. The other
-    three have one entry a threshold: rows kept, errors and groups among them.
+    three have one entry a threshold: rows kept, errors among them, and how many independent rows they are worth.
     """
 
     order: Counts
@@ -71,10 +71,19 @@ class _Steps:
         sorted_confidence = ranked.confidence[order]
         starts = np.flatnonzero(np.diff(sorted_confidence, prepend=np.inf))
         kept = np.append(starts[1:], len(order))
-        first = np.zeros(len(order), dtype=np.int64)
-        first[np.unique(ranked.groups[order], return_index=True)[1]] = 1
         at = kept - 1
-        return cls(order, starts, kept, np.cumsum(ranked.wrong[order])[at], np.cumsum(first)[at])
+        # The row after s others of its group adds (s + 1)^2 - s^2 to the sum of the squared sizes.
+        squares = np.cumsum(2 * _before_in_group(ranked.groups[order]) + 1)[at]
+        return cls(order, starts, kept, np.cumsum(ranked.wrong[order])[at], kept**2 // squares)
+
+
+def _before_in_group(groups: Counts) -> Counts:
+    """How many rows of its own group stand before each row."""
+    by_group = np.argsort(groups, kind="stable")
+    _, first, sizes = np.unique(groups[by_group], return_index=True, return_counts=True)
+    before = np.empty_like(groups)
+    before[by_group] = np.arange(len(groups)) - np.repeat(first, sizes)
+    return before
 
 
 def aurc(errors: NDArray[Any], sizes: NDArray[Any]) -> Floats:
@@ -107,7 +116,8 @@ def areas(ranked: Ranked, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[
     Returns:
         ``aurc``; ``random``, the share of errors, which is the area when confidence says nothing; ``gain``, how far
         below that the area is; ``oracle``, the area when every error comes last; and ``coverage_at_accuracy``, the
-        largest share of rows that can be kept with an accuracy of 95 %, 0 where there is none.
+        largest share of rows that can be kept with an accuracy of 95 %, 0 where there is none. That is the best of
+        many places, so it flatters, and so does every resample: it has no interval.
     """
     n, steps = len(ranked.wrong), _Steps.of(ranked)
     total = int(steps.errors[-1])
@@ -118,10 +128,7 @@ def areas(ranked: Ranked, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[
         "random": estimate(total / n, None if draws is None else draws[:, 1]),
         "gain": estimate(total / n - area, None if draws is None else draws[:, 1] - draws[:, 0]),
         "oracle": float(aurc(np.array([0, total]), np.array([n - total, total]))),
-        "coverage_at_accuracy": {
-            "accuracy": ACCURACY,
-            **estimate(float(_coverage(steps.errors, steps.kept)), None if draws is None else draws[:, 2]),
-        },
+        "coverage_at_accuracy": {"accuracy": ACCURACY, "value": _coverage(steps.errors, steps.kept)},
     }
 
 
@@ -137,7 +144,7 @@ def curve(ranked: Ranked) -> list[dict[str, Any]]:
 
 
 def _draws(ranked: Ranked, seed: int, resamples: int) -> Floats | None:
-    """Area, share of errors, and coverage at 95 % accuracy in each resample, shape ``(B, 3)``; None for one group."""
+    """Area and share of errors in each resample, shape ``(B, 2)``; None for one group."""
     block = mass_bins(-ranked.confidence, _BLOCKS)
     # Each row adds one to its block's rows and, if it is an error, one to the block's errors, else to a spare column.
     columns = np.column_stack([block, np.where(ranked.wrong, _BLOCKS + block, 2 * _BLOCKS)])
@@ -145,8 +152,7 @@ def _draws(ranked: Ranked, seed: int, resamples: int) -> Floats | None:
     def statistics(sums: Floats) -> Floats:
         sizes, errors = sums[:, :_BLOCKS], sums[:, _BLOCKS:-1]
         shares = errors.sum(axis=1) / sizes.sum(axis=1)
-        covered = _coverage(np.cumsum(errors, axis=1), np.cumsum(sizes, axis=1))
-        return np.column_stack([aurc(errors, sizes), shares, covered])
+        return np.column_stack([aurc(errors, sizes), shares])
 
     return _resampled(ranked.groups, columns, 2 * _BLOCKS + 1, statistics, seed=seed, resamples=resamples)
 
@@ -168,11 +174,11 @@ def _resampled(
     return np.concatenate([statistics(np.asarray(chunk @ table)) for chunk in weights])
 
 
-def _coverage(errors: NDArray[Any], kept: NDArray[Any]) -> Floats:
-    """The largest share of rows that can be kept with an accuracy of 95 %, from running sums ``(..., blocks)``."""
+def _coverage(errors: NDArray[Any], kept: NDArray[Any]) -> float:
+    """The largest share of rows that can be kept with an accuracy of 95 %, from running sums ``(steps,)``."""
     # The slack is for 1 - 0.95, which is a little more than 0.05.
     enough = np.where(errors <= (1 - ACCURACY) * kept + 1e-9, kept, 0)
-    return np.asarray(enough.max(axis=-1) / kept[..., -1])
+    return float(enough.max() / kept[-1])
 
 
 def _point(ranked: Ranked, steps: _Steps, i: int) -> dict[str, Any]:
@@ -240,14 +246,14 @@ def _share(ranked: Ranked, hits: NDArray[np.bool_], among: NDArray[np.bool_]) ->
     n = int(among.sum())
     if n == 0:
         return None
-    return {"n": n, **share(int((hits & among).sum()), n, len(np.unique(ranked.groups[among])))}
+    return {"n": n, **share(int((hits & among).sum()), n, free_rows(ranked.groups[among]))}
 
 
 def recommend(validation: Ranked, target: float) -> float | None:
     """The lowest confidence above which validation answers are surely right often enough.
 
     Surely: the lower end of the Wilson interval of their accuracy is ``target`` or more, which is the case when the
-    score test rejects ``target``. Groups count as one row there. Unparsed answers are never kept.
+    score test rejects ``target``. Rows in groups count as in ``free_rows``. Unparsed answers are never kept.
 
     Returns:
         The threshold, or None where no threshold gives that.

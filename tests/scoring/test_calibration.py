@@ -20,9 +20,11 @@ from pipeline.scoring.calibration import (
     mass_bins,
     proper_scores,
     row_losses,
+    share,
     width_bins,
 )
 from pipeline.scoring.confidence import Answers
+from pipeline.scoring.intervals import free_rows
 from pipeline.scoring.temperature import fit_temperature, temperature_effect, tempered
 
 Array = np.ndarray[Any, Any]
@@ -268,3 +270,19 @@ def test_a_temperature_repairs_an_overconfident_model_on_the_test() -> None:
     assert then["log_loss"]["value"] == pytest.approx(before + then["log_loss_difference"]["value"])
     assert _errors(test)["distinguishable"]
     assert not then["distinguishable"]
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1] * 150, [3] * 80, [40] * 4 + [1] * 160, [1, 2, 3, 4, 5] * 30], ids=["rows", "equal", "a few", "mixed"]
+)
+def test_a_share_of_rows_in_groups_covers_however_unequal_they_are(sizes: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    covered = 0
+    for _ in range(300):
+        hits = int((rng.random(len(sizes)) < 0.8)[groups].sum())
+        found = share(hits, len(groups), free_rows(groups))
+        covered += found["low"] <= 0.8 <= found["high"]
+    assert 0.9 <= covered / 300 <= 0.99
+    if len(set(sizes)) == 1:
+        assert free_rows(groups) == len(sizes)

@@ -1,0 +1,1 @@
+"""Whether the evaluation can be believed: simulations in which the truth is known."""
