@@ -34,7 +34,7 @@ serve: $(RUN)/manifest.json
 	$(BIN)/python app.py --run $(RUN)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .
