@@ -168,7 +168,7 @@ def _written(decoded: "Decoded", threshold: float | None = None) -> str:
     if decoded.generate is None:
         reading += f"; all labels together have a probability of {decoded.label_mass:.1%}, so the bars say little"
     elif threshold is not None and decoded.probabilities[decoded.generate] < threshold:
-        reading += f"; less sure than {threshold:.0%}, the threshold of its evaluation: better not to rely on it"
+        reading += f"; less sure than {threshold:.1%}, the threshold of its evaluation: better not to rely on it"
     return reading
 
 

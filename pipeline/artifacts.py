@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
@@ -304,7 +305,7 @@ def write_manifest(
             files[name] = sha256_of(path)
     manifest = {"schema_version": SCHEMA_VERSION, "kind": kind, "task": task.to_json(), **content, "files": files}
     manifest["provenance"] = provenance()
-    write_text(folder / MANIFEST, dump_json(manifest))
+    write_text(folder / MANIFEST, dump_json(_without_home(manifest)))
 
 
 def provenance() -> dict[str, object]:
@@ -328,10 +329,19 @@ def provenance() -> dict[str, object]:
     }
 
 
-def without_home(path: str) -> str:
-    """A path with ``~`` for the home folder: reports are published, and that folder has its owner's name."""
+def without_home(text: str) -> str:
+    """A text with ``~`` for the home folder: reports are published, and that folder has its owner's name."""
     home = str(Path.home()).rstrip("/\\")
-    return "~" + path[len(home) :] if home and path.startswith((f"{home}/", f"{home}\\")) else path
+    return re.sub(rf"(?<![\w/\\.~-]){re.escape(home)}(?=[/\\]|$)", "~", text) if home else text
+
+
+def _without_home(value: Any) -> Any:
+    """Plain JSON with ``without_home`` for every text in it."""
+    if isinstance(value, str):
+        return without_home(value)
+    if isinstance(value, Mapping):
+        return {key: _without_home(inner) for key, inner in value.items()}
+    return [_without_home(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def processor_name() -> str:

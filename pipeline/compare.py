@@ -64,12 +64,17 @@ def compare(config: CompareConfig) -> Path:
         "picked_from": len(entries),
         "text_hidden": not any(row["input"] for row in predictions),
         "seeds": _seeds(entries),
+        "judged_run": best.report.manifest["run"],
+        "looks": best.report.manifest.get("looks"),
+        "drift": best.report.manifest.get("drift"),
     }
     write_report(Answers(first.report.task, predictions, lineage), out, seed=config.seed)
     return out
 
 
 def _entries(folders: Sequence[str]) -> list[_Entry]:
+    from pipeline.scoring.sample import SYSTEMS
+
     entries: list[_Entry] = []
     for folder in folders:
         report = Report.load(folder)
@@ -78,6 +83,11 @@ def _entries(folders: Sequence[str]) -> list[_Entry]:
         metrics = read_json(report.verified("metrics.json"))
         macro_f1 = metrics["systems"][candidate]["macro_f1"]["value"]
         name = report.folder.resolve().name if candidate == "tuned" else candidate
+        if name in SYSTEMS:
+            raise PipelineError(
+                f"{folder}: expected a folder with a name of its own, got {name!r}, which the baselines "
+                "and readings have; rename it"
+            )
         if any(name == entry.name for entry in entries):
             raise PipelineError(f"{folder}: expected reports with different names, got {name!r} twice; rename a folder")
         entries.append(_Entry(report, name, candidate, rows, macro_f1))
@@ -108,8 +118,10 @@ def _seeds(entries: Sequence[_Entry]) -> list[dict[str, int]]:
             config = {key: value for key, value in run["config"].items() if key not in ("seed", "out", "dataset")}
             origin = (run["parents"]["dataset"]["sha256"], run["base_model"]["fingerprint"])
             recipe = json.dumps([config, run["precision"], run["dtype"], *origin], sort_keys=True)
-            recipes.setdefault(recipe, {})[entry.name] = run["config"]["seed"]
-    return [seeds for seeds in recipes.values() if len(set(seeds.values())) > 1]
+            seeds = recipes.setdefault(recipe, {})
+            if run["config"]["seed"] not in seeds.values():  # a run that was evaluated twice is one run
+                seeds[entry.name] = run["config"]["seed"]
+    return [seeds for seeds in recipes.values() if len(seeds) > 1]
 
 
 def _merged(entries: Sequence[_Entry]) -> list[dict[str, Any]]:
@@ -117,13 +129,16 @@ def _merged(entries: Sequence[_Entry]) -> list[dict[str, Any]]:
 
     A baseline that answers differently in two reports, because it learnt from other rows, stands there for each.
     """
-    systems: dict[str, dict[str, str | None]] = {
-        entry.name: {id_: _answer(row, entry.candidate) for id_, row in entry.rows.items()} for entry in entries
-    }
+    from pipeline.scoring.sample import headline_answer
+
+    def answers_of(entry: _Entry, system: str) -> dict[str, str | None]:
+        return {id_: headline_answer(system, row["systems"][system]) for id_, row in entry.rows.items()}
+
+    systems = {entry.name: answers_of(entry, entry.candidate) for entry in entries}
     for entry in entries:
         for name in next(iter(entry.rows.values()))["systems"]:
             if name != entry.candidate:
-                answers = {id_: _answer(row, name) for id_, row in entry.rows.items()}
+                answers = answers_of(entry, name)
                 if systems.setdefault(name, answers) != answers:
                     systems[f"{name} of {entry.name}"] = answers
     return [
@@ -133,15 +148,6 @@ def _merged(entries: Sequence[_Entry]) -> list[dict[str, Any]]:
         }
         for id_, row in entries[0].rows.items()
     ]
-
-
-def _answer(row: Mapping[str, Any], system: str) -> str | None:
-    """What a system answered, in the reading of its headline."""
-    from pipeline.scoring.sample import HEADLINE
-
-    answer = row["systems"][system]
-    found: str | None = answer[HEADLINE[system]] if system in HEADLINE else answer.get("predicted")
-    return found
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

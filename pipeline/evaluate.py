@@ -52,8 +52,8 @@ class EvaluateConfig:
     """Numbers to decode in; auto is that of the run, but fp32 instead of bf16 on a CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""
-    seed: int = 0
-    """Seed of the resampling."""
+    seed: int | None = None
+    """Seed of the resampling; 0, or with --rescore that of the report, if not given."""
 
 
 def evaluate(config: EvaluateConfig) -> Path:
@@ -76,10 +76,16 @@ def evaluate(config: EvaluateConfig) -> Path:
         answers = answers_of_report(config)
     else:
         answers = answers_of_files(config) if config.run is None else answers_of_run(config)
+    seed = answers.lineage["seed"] if config.seed is None else config.seed
     metrics = write_report(
-        answers, out, seed=config.seed, priors=priors, hide_text=config.hide_text, required=config.require
+        answers,
+        out,
+        seed=seed,
+        priors=priors or answers.lineage["priors"],
+        hide_text=config.hide_text,
+        required=config.require,
     )
-    if config.rescore is None:
+    if config.rescore is None or config.against:
         note_look(answers.lineage, out)
     if config.run is not None:
         keep_calibration(Run.load(config.run), metrics, out)
@@ -101,7 +107,7 @@ def _check(config: EvaluateConfig) -> None:
         )
     if config.few_shot < 0:
         raise PipelineError(f"--few_shot: expected 0 or more, got {config.few_shot}")
-    if config.seed < 0:
+    if config.seed is not None and config.seed < 0:
         raise PipelineError(f"--seed: expected 0 or more, got {config.seed}")
 
 

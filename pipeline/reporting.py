@@ -57,9 +57,10 @@ def write_report(
             priors=priors,
             likelihoods=lineage["likelihoods"],
             seeds=lineage["seeds"],
-            run=run,
+            run=run or lineage["judged_run"],
             looks=lineage["looks"],
             drift=lineage["drift"],
+            weak=answers.weak,
         ),
     )
     if hide_text:  # only now: the segments are found by the texts
@@ -87,7 +88,8 @@ def write_report(
         write_text(folder / "report.html", page)
         if run:
             write_text(folder / "README.md", render_model_card(metrics, title=lineage["title"], run=run, data=data))
-        write_manifest(folder, Report.kind, answers.task, {**lineage, "required": list(required)})
+        scored = {"seed": seed, "priors": priors, "required": list(required)}
+        write_manifest(folder, Report.kind, answers.task, {**lineage, **scored})
     for alarm in data.get("alarms", []):
         log.warning("! %s", alarm["text"])
     for sentence in metrics["verdict"]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import SPLITS, PreparedDataset, Report, Row, Run, provenance, read_jsonl, sha256_of
+from pipeline.artifacts import SPLITS, PreparedDataset, Report, Row, Run, provenance, read_json, read_jsonl, sha256_of
 from pipeline.errors import PipelineError
 from pipeline.task import SENTIMENT_LABELS, Task
 from pipeline.traces import looks_at
@@ -17,6 +17,7 @@ from pipeline.traces import looks_at
 if TYPE_CHECKING:
     from pipeline.evaluate import EvaluateConfig
     from pipeline.model.decoding import Classifier, Decoded
+    from pipeline.model.embedding import Embedder
 
 log = logging.getLogger("pipeline.evaluate")
 
@@ -41,6 +42,10 @@ UNSAID: Mapping[str, Any] = {
     "seeds": [],
     "looks": None,
     "drift": None,
+    "judged_run": {},
+    "embeddings": None,
+    "seed": 0,
+    "priors": None,
 }
 
 
@@ -51,8 +56,9 @@ class Answers:
     ``lineage`` is what the report's manifest keeps of it: ``title``, ``parents``, ``run`` and ``data`` (the manifests,
     empty where there is none), ``decoding`` (provenance), ``candidate`` (who is judged), ``picked_from`` (of how many
     it is the best), ``text_hidden``, ``suite`` (which tests of behaviour), ``likelihoods`` (what the sensitivity to
-    normalisation needs), ``seeds`` (which systems differ in nothing else) ``looks`` (at the test rows before) and
-    ``drift`` (from the train to the test rows).
+    normalisation needs), ``seeds`` (which systems differ in nothing else) ``looks`` (at the test rows before),
+    ``drift`` (from the train to the test rows), ``judged_run`` (a leaderboard's best run), ``embeddings``
+    (whose), ``seed`` (of the resampling) and ``priors`` (asked "what if" for).
     """
 
     task: Task
@@ -60,6 +66,8 @@ class Answers:
     lineage: Mapping[str, Any]
     validation: list[dict[str, Any]] = field(default_factory=list)
     behaviour: list[dict[str, Any]] = field(default_factory=list)
+    weak: Mapping[str, Any] | None = None
+    """What was found on kinds of tweets before the texts were hidden, by which they are told."""
 
     def without_texts(self) -> "Answers":
         """The same answers without a word of a tweet: neither rows, nor what models wrote, nor the data's examples."""
@@ -98,7 +106,11 @@ def answers_of_report(config: "EvaluateConfig") -> Answers:
     taken = predictions[0]["systems"] if predictions else ()
     others, files = _from_files(config, [row["id"] for row in predictions], report.task, lineage["data"], taken)
     lineage["parents"] = {**lineage["parents"], **files}
-    return Answers(report.task, _joined(predictions, others), lineage, **further)
+    if files:
+        home = Path(lineage["parents"].get("test_split", {}).get("path", "")).expanduser().parent
+        lineage["looks"] = looks_at(home, [file["sha256"] for file in files.values()], lineage["looks"])
+    weak = read_json(report.verified("metrics.json")).get("weak") if lineage["text_hidden"] else None
+    return Answers(report.task, _joined(predictions, others), lineage, **further, weak=weak)
 
 
 def answers_of_run(config: "EvaluateConfig") -> Answers:
@@ -114,6 +126,7 @@ def answers_of_run(config: "EvaluateConfig") -> Answers:
 
     started = time.monotonic()
     classifier, placement = load_classifier(run, precision=config.precision, device=config.device)
+    embedder = _embedder(config, classifier)
     log.info("decoding %d test tweets in %s on %s", len(rows["test"]), placement.precision, placement.device)
     texts = [row.input for row in rows["test"]]
     tuned = classifier.decode(texts, progress="tuned model")
@@ -123,7 +136,7 @@ def answers_of_run(config: "EvaluateConfig") -> Answers:
     with classifier.untuned():
         untuned = classifier.decode(texts, progress="untuned model")
         with_examples = _few_shot(classifier, rows, config.few_shot)
-        embeddings = _embeddings(rows, run.task, config, classifier)
+        embeddings = _embeddings(embedder, rows, run.task)
     shortened = sum(one.shortened for one in tuned)
     if shortened:
         max_length = classifier.encoder.max_length
@@ -148,8 +161,9 @@ def answers_of_run(config: "EvaluateConfig") -> Answers:
         "decoding": decoding,
         "suite": suite,
         "likelihoods": _likelihoods(classifier),
-        "looks": looks_at(dataset, run.sha256),
-        "drift": drift(rows["train"], rows["test"], run.task.labels, seed=_SEED),
+        "looks": looks_at(dataset.folder, [run.sha256, *(file["sha256"] for file in files.values())]),
+        "drift": drift(rows["train"], rows["test"], run.task.labels, seed=_SEED) if rows["train"] else None,
+        "embeddings": embedder and embedder.origin,
     }
     systems = {"tuned": _answers(tuned), "untuned": _answers(untuned), **with_examples, **embeddings}
     predictions = [{**_shown(row), "shortened": one.shortened} for row, one in zip(rows["test"], tuned, strict=True)]
@@ -165,6 +179,7 @@ def answers_of_files(config: "EvaluateConfig") -> Answers:
     candidate = next(iter(others))
     from pipeline.scoring.drift import drift
 
+    embedder = _embedder(config)
     lineage = {
         **UNSAID,
         "title": f"{candidate} on {dataset.folder.name}",
@@ -173,10 +188,11 @@ def answers_of_files(config: "EvaluateConfig") -> Answers:
         "data": dataset.manifest,
         "decoding": provenance(),
         "candidate": candidate,
-        "looks": looks_at(dataset, files[f"answers of {candidate}"]["sha256"]),
-        "drift": drift(rows["train"], rows["test"], dataset.task.labels, seed=_SEED),
+        "looks": looks_at(dataset.folder, [file["sha256"] for file in files.values()]),
+        "drift": drift(rows["train"], rows["test"], dataset.task.labels, seed=_SEED) if rows["train"] else None,
+        "embeddings": embedder and embedder.origin,
     }
-    systems = {**others, **_embeddings(rows, dataset.task, config), **_baselines(rows, dataset.task)}
+    systems = {**others, **_embeddings(embedder, rows, dataset.task), **_baselines(rows, dataset.task)}
     predictions = _joined([_shown(row) for row in rows["test"]], systems)
     return Answers(dataset.task, _with_neighbours(predictions, rows, dataset), lineage)
 
@@ -194,11 +210,12 @@ def _test_split(dataset: PreparedDataset) -> dict[str, str]:
 
 def _dataset_of(run: Run, moved_to: str | None) -> PreparedDataset:
     parent = run.manifest["parents"]["dataset"]
-    if moved_to is None and not Path(parent["path"]).exists():
+    home = Path(parent["path"]).expanduser()
+    if moved_to is None and not home.exists():
         raise PipelineError(
-            f"{parent['path']}: no such folder; {run.folder} was trained on it; say where it is now with --dataset"
+            f"{home}: no such folder; {run.folder} was trained on it; say where it is now with --dataset"
         )
-    dataset = PreparedDataset.load(moved_to or parent["path"])
+    dataset = PreparedDataset.load(moved_to or home)
     if dataset.sha256 != parent["sha256"]:
         raise PipelineError(
             f"{dataset.folder}: not the prepared data set that {run.folder} was trained on; its manifest.json has "
@@ -215,6 +232,7 @@ def _from_files(
         return {}, {}
     from pipeline.dataset.answers import read_answers
     from pipeline.scoring.sample import SYSTEMS
+    from pipeline.scoring.verdict import system_name
 
     # What the values of the data set's file mean is known; a file of answers may use the same ones.
     mapping = config.answer_labels or data.get("options", {}).get("labels")
@@ -222,7 +240,7 @@ def _from_files(
     files = {}
     for given in config.against:
         name, path = _name_and_file(given)
-        if name in (*SYSTEMS, *taken, *systems):
+        if system_name(name) in map(system_name, (*SYSTEMS, *taken, *systems)):  # a page could not tell them apart
             raise PipelineError(f"--against {given}: there is a system {name} already; give it a name, NAME={path}")
         found = read_answers(path, ids, task.labels, mapping)
         if strange := found.count(None):
@@ -311,20 +329,25 @@ def _few_shot(classifier: "Classifier", rows: Mapping[str, list[Row]], per_class
     return {"few_shot": _answers(asked.decode([row.input for row in rows["test"]], progress="untuned, examples"))}
 
 
-def _embeddings(
-    rows: Mapping[str, list[Row]], task: Task, config: "EvaluateConfig", classifier: "Classifier | None" = None
-) -> dict[str, list[dict[str, Any]]]:
-    """The answers of a classifier on frozen embeddings: of the base model, or of a sentence encoder."""
+def _embedder(config: "EvaluateConfig", classifier: "Classifier | None" = None) -> "Embedder | None":
+    """Whose embeddings the baseline gets; None leaves it out. Found before anything is decoded, as it may fail."""
     if config.embeddings == "none" or (config.embeddings == "base" and classifier is None):
-        return {}
+        return None
     from pipeline.model.embedding import embedder_of, load_embedder
-    from pipeline.scoring.baselines import predict_embeddings
 
-    embedder = load_embedder(config.embeddings, config.device) if config.embeddings != "base" else None
-    if embedder is None and classifier is not None:
-        embedder = embedder_of(classifier)
+    if config.embeddings == "base" and classifier is not None:
+        return embedder_of(classifier)
+    return load_embedder(config.embeddings, config.device)
+
+
+def _embeddings(
+    embedder: "Embedder | None", rows: Mapping[str, list[Row]], task: Task
+) -> dict[str, list[dict[str, Any]]]:
+    """The answers of a classifier on frozen embeddings."""
     if embedder is None:
         return {}
+    from pipeline.scoring.baselines import predict_embeddings
+
     asked = {split: rows[split] if split == "test" else _at_most(rows[split], _EMBEDDED_ROWS) for split in SPLITS}
     vectors = {
         split: embedder.embed([row.input for row in part], progress=f"embeddings, {split}")

@@ -49,6 +49,8 @@ class Task:
         if not 2 <= len(self.labels) <= 20:
             raise PipelineError(f"labels: expected 2 to 20 classes, got {len(self.labels)}: {', '.join(self.labels)}")
         for label in self.labels:
+            if fold(label) == "unparsed":
+                raise PipelineError(f"labels: {label!r} is what an answer without a label is called; rename it")
             if label != label.strip() or not fold(label) or "\n" in label:
                 raise PipelineError(f"labels: {label!r} is empty, has outer spaces or a line break; rename it")
         if len(self._label_of) != len(self.labels):

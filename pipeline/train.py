@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 import yaml
 
 from pipeline import cli
-from pipeline.artifacts import PreparedDataset, refuse_existing, without_home, write_manifest, write_text
+from pipeline.artifacts import PreparedDataset, refuse_existing, write_manifest, write_text
 from pipeline.errors import PipelineError
 from pipeline.task import Task
 
@@ -120,7 +120,7 @@ def train(config: TrainConfig) -> Path:
     )
     content = {
         "parents": {"dataset": {"path": str(config.dataset), "sha256": dataset.sha256}},
-        "base_model": {**dataclasses.asdict(base), "location": without_home(str(base.location))},
+        "base_model": dataclasses.asdict(base),
         "precision": placement.precision,
         "dtype": str(placement.dtype).removeprefix("torch."),
         "device": placement.device,

@@ -87,7 +87,7 @@ def test_an_unsure_answer_is_marked_below_the_runs_threshold(run: Path) -> None:
         assert threshold_of(Run.load(run)) == threshold
     (run / CALIBRATION).unlink()
     decoded = Decoded("Positive", "Positive", (-2.0, -2.0, -0.8), ("Negative", "Neutral", "Positive"), False)
-    assert "less sure than 65%" in app._written(decoded, 0.65)
+    assert "less sure than 65.0%" in app._written(decoded, 0.65)
     assert "less sure" not in app._written(decoded, 0.6)
     assert "less sure" not in app._written(decoded, None)
 

@@ -175,6 +175,15 @@ def test_the_command_line_is_one_to_type_again(monkeypatch: pytest.MonkeyPatch) 
     assert provenance()["argv"] == ["python3", "-m", "pipeline.train", "--dataset", "~/a b", "--out", "runs/x"]
 
 
+def test_a_manifest_names_no_home_folder(tmp_path: Path) -> None:
+    home = str(Path.home())
+    content = {"parents": {"run": {"path": f"{home}/runs/x"}}, "argv": [f"--out={home}/y", f"a={home}"], "n": 3}
+    write_manifest(tmp_path, "run", Task(), content)
+    text = (tmp_path / "manifest.json").read_text(encoding="utf-8")
+    assert f'"{home}' not in text
+    assert read_json(tmp_path / "manifest.json")["argv"] == ["--out=~/y", "a=~"]
+
+
 @pytest.mark.parametrize("path", ["data/x", "/srv/data", "~/x", "{home}less/x", "a{home}/x", ""])
 def test_other_paths_stay_as_they_are(path: str) -> None:
     path = path.replace("{home}", str(Path.home()))

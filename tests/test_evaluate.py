@@ -13,6 +13,8 @@ from pipeline.compare import CompareConfig, compare
 from pipeline.errors import PipelineError
 from pipeline.evaluate import EvaluateConfig, evaluate
 from pipeline.prepare import PrepareConfig, prepare
+from pipeline.systems import UNSAID, Answers
+from pipeline.task import Task
 
 TEXTS = {"1": "the rally lifts", "0": "the price of", "-1": "the crash hurts"}
 WORDS = ["miners", "wallets", "holders", "whales", "funds", "traders", "banks", "nodes", "exchanges", "fees", "coins"]
@@ -103,10 +105,41 @@ def test_hidden_texts_are_nowhere_in_the_report(tmp_path: Path, dataset: Prepare
     assert "The texts are not shown" in written
     numbers = [read_json(out / "metrics.json") for out in (shown, hidden)]
     assert numbers[0]["systems"]["tfidf"] == numbers[1]["systems"]["tfidf"]
-    # The kinds of tweets were found by the texts before these were hidden; from the report alone nobody can tell.
+    # The kinds of tweets were found by the texts before these were hidden, and are kept.
     assert numbers[0]["weak"]["segments"]["judged"] == numbers[1]["weak"]["segments"]["judged"]
     again = evaluate(EvaluateConfig(out=str(tmp_path / "again"), rescore=str(hidden)))
-    assert "weak" not in read_json(again / "metrics.json")
+    assert (again / "metrics.json").read_bytes() == (hidden / "metrics.json").read_bytes()
+
+
+def test_hidden_texts_are_those_of_campaigns_and_of_drift_too() -> None:
+    data = {"duplicates": {"campaigns": [{"text": "buy now", "rows": 9}]}}
+    lineage = {**UNSAID, "data": data, "drift": {"telling_words": [{"word": "secret"}], "brief": "b"}}
+    row = {"id": "1", "input": "t", "systems": {"tuned": {"completion": "wrote", "generate": None}}}
+    hidden = Answers(Task(), [row], lineage, validation=[{"id": "2", "completion": "said"}]).without_texts()
+    told = json.dumps([hidden.lineage, hidden.predictions, hidden.validation])
+    assert not [word for word in ("buy now", "secret", "wrote", "said") if word in told]
+    assert '"rows": 9' in told
+
+
+def test_names_that_a_page_could_not_tell_apart_are_refused(tmp_path: Path, dataset: PreparedDataset) -> None:
+    path = answers_file(tmp_path / "answers.txt", dataset, 3)
+    for second in ("Foo", "the foo"):
+        config = EvaluateConfig(
+            out=str(tmp_path / "out"), dataset=str(dataset.folder), against=[f"foo={path}", f"{second}={path}"]
+        )
+        with pytest.raises(PipelineError, match="there is a system"):
+            evaluate(config)
+
+
+def test_embeddings_that_cannot_be_are_refused_before_anything_is_scored(
+    tmp_path: Path, dataset: PreparedDataset
+) -> None:
+    path = answers_file(tmp_path / "answers.txt", dataset, 3)
+    config = EvaluateConfig(
+        out=str(tmp_path / "out"), dataset=str(dataset.folder), against=[f"x={path}"], embeddings=str(tmp_path)
+    )
+    with pytest.raises(PipelineError, match="expected base, none, or a sentence encoder"):
+        evaluate(config)
 
 
 @pytest.mark.parametrize(

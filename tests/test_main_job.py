@@ -1,12 +1,14 @@
 """The three commands in a row, as a user runs them, on a tiny model."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from pipeline import evaluate, prepare, train
+from pipeline import compare, evaluate, prepare, train
 from pipeline.artifacts import PreparedDataset, Report, Run, sha256_of
+from pipeline.errors import PipelineError
 
 QUICK = [
     "--batch_size",
@@ -87,10 +89,83 @@ def test_scoring_again_without_a_model_gives_the_same_bytes(job: dict[str, Path]
         assert (tmp_path / "again" / name).read_bytes() == (job["report"] / name).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def seeds(job: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports of the same recipe from other seeds, as if each had been trained, and one that was evaluated twice."""
+    folder = tmp_path_factory.mktemp("seeds")
+    found = {"first": job["report"]}
+    for name, seed in (("second", 7), ("third", 8), ("again", 7)):
+        found[name] = folder / name
+        shutil.copytree(job["report"], found[name])
+        manifest = json.loads((found[name] / "manifest.json").read_text())
+        manifest["run"]["config"]["seed"] = seed
+        (found[name] / "manifest.json").write_text(json.dumps(manifest))
+    return found
+
+
+def test_a_leaderboard_of_runs_shows_the_spread_of_their_seeds(seeds: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "board"
+    assert run(compare.main, "--reports", *seeds.values(), "--out", out) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics["systems"]) >= {
+        "report",
+        "second",
+        "third",
+        "again",
+        "untuned",
+        "few_shot",
+        "embeddings",
+        "tfidf",
+    }
+    alone = json.loads((seeds["first"] / "metrics.json").read_text())["systems"]
+    for name, there in (("report", "tuned"), ("untuned", "untuned"), ("few_shot", "few_shot")):
+        assert metrics["systems"][name]["macro_f1"]["value"] == alone[there]["macro_f1"]["value"]
+    [recipe] = metrics["seeds"]
+    assert recipe["seeds"] == {"second": 7, "third": 8, "report": 42}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "3 seeds of one recipe" in page
+    sheet = {row["kind"]: row for row in metrics["leakage_sheet"]["rows"]}
+    assert sheet["feature_selection"]["status"] == "ruled out"
+    assert run(evaluate.main, "--rescore", out, "--out", tmp_path / "again") == 0
+    assert (tmp_path / "again" / "metrics.json").read_bytes() == (out / "metrics.json").read_bytes()
+
+
+def test_a_report_cannot_be_called_as_a_baseline(seeds: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(seeds["second"], tmp_path / "majority")
+    with pytest.raises(PipelineError, match="'majority', which the baselines"):
+        compare.compare(compare.CompareConfig([str(seeds["first"]), str(tmp_path / "majority")], str(tmp_path / "out")))
+
+
+def test_seed_and_priors_of_a_report_hold_when_it_is_scored_again(job: dict[str, Path], tmp_path: Path) -> None:
+    shares = "Negative=0.5,Neutral=0.25,Positive=0.25"
+    other = tmp_path / "other"
+    assert run(evaluate.main, "--rescore", job["report"], "--out", other, "--seed", 5, "--priors", shares) == 0
+    assert run(evaluate.main, "--rescore", other, "--out", tmp_path / "again") == 0
+    assert (tmp_path / "again" / "metrics.json").read_bytes() == (other / "metrics.json").read_bytes()
+    assert json.loads((other / "metrics.json").read_text())["priors"]["scenarios"]["given"]
+
+
+def test_temperature_threshold_and_count_are_left_behind(job: dict[str, Path]) -> None:
+    kept = json.loads((job["run"] / "calibration.json").read_text())
+    metrics = json.loads((job["report"] / "metrics.json").read_text())
+    assert kept["temperature"] == metrics["confidence"]["temperature"]["fitted"]
+    assert kept["threshold"] == metrics["confidence"]["selective"]["recommended"]["threshold"]
+    [look] = [json.loads(line) for line in (job["prepared"] / "evaluations.jsonl").read_text().splitlines()]
+    assert look["systems"] == [Run.load(job["run"]).sha256]
+
+
 def test_hidden_texts_include_what_the_model_wrote(job: dict[str, Path], tmp_path: Path) -> None:
     assert run(evaluate.main, "--rescore", job["report"], "--hide_text", "true", "--out", tmp_path / "hidden") == 0
     rows = [json.loads(line) for line in (tmp_path / "hidden" / "validation.jsonl").read_text().splitlines()]
     assert {row["completion"] for row in rows} == {""}
+    shown, hidden = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (job["report"], tmp_path / "hidden")
+    )
+    assert shown["drift"]["telling_words"]
+    assert hidden["drift"]["telling_words"] == []
+    assert run(evaluate.main, "--rescore", tmp_path / "hidden", "--out", tmp_path / "again") == 0
+    for name in ("metrics.json", "report.html"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "hidden" / name).read_bytes()
 
 
 def test_a_config_file_repeats_the_run(job: dict[str, Path], tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def test_number_of_labels_within_bounds(number: int) -> None:
         ({"labels": ("Strasse", "STRA\u00dfE")}, "are not distinct"),
         ({"labels": ("Up", "\uff35\uff50")}, "are not distinct"),
         ({"labels": ("Up", "")}, "'' is empty"),
+        ({"labels": ("Up", "Unparsed")}, "'Unparsed' is what an answer without a label is called"),
         ({"labels": ("Up", " Down")}, "' Down' is empty, has outer spaces"),
         ({"labels": ("Up", "Do\nwn")}, "line break"),
         ({"template": "{instruction} only"}, "template: expected {input} exactly once, found it 0 times"),

@@ -17,7 +17,7 @@ def dataset(tmp_path: Path) -> PreparedDataset:
 
 
 def evaluated(dataset: PreparedDataset, system: str) -> dict[str, object]:
-    looks = looks_at(dataset, system)
+    looks = looks_at(dataset.folder, [system])
     lineage = {"parents": {"test_split": {"path": str(dataset.folder / "test.json")}}, "looks": looks}
     note_look(lineage, Path("reports") / system)
     return looks
@@ -30,6 +30,20 @@ def test_looks_at_the_test_rows_are_counted_and_other_systems_apart(dataset: Pre
     assert [look["report"] for look in read_jsonl(dataset.folder / LOOKS)][:2] == ["reports/a", "reports/a"]
     assert before == {name: (dataset.folder / name).read_bytes() for name in before}
     assert PreparedDataset.load(dataset.folder).sha256 == dataset.sha256
+
+
+def test_a_line_that_a_crash_has_cut_is_passed_over(dataset: PreparedDataset) -> None:
+    evaluated(dataset, "a")
+    whole = (dataset.folder / LOOKS).read_text(encoding="utf-8")
+    (dataset.folder / LOOKS).write_text(whole + whole[:20] + "\n[1]\n", encoding="utf-8")
+    assert looks_at(dataset.folder, ["b"]) == {"systems": ["b"], "before": 1, "other_systems": 1}
+
+
+def test_a_system_that_joins_later_is_counted(dataset: PreparedDataset) -> None:
+    first = evaluated(dataset, "a")
+    joined = looks_at(dataset.folder, ["b"], first)
+    assert joined == {"systems": ["a", "b"], "before": 1, "other_systems": 0}
+    assert looks_at(dataset.folder / "moved", ["b"])["before"] == 0
 
 
 def test_a_count_that_cannot_be_kept_stops_nothing(dataset: PreparedDataset, caplog: pytest.LogCaptureFixture) -> None:

@@ -119,7 +119,7 @@ def resolve_base_model(name: str, commit: str | None = None) -> BaseModel:
             _convert_gguf(path, digest, location)
         return BaseModel(name, str(location), digest)
     if path.is_dir():
-        return BaseModel(name, str(path.resolve()), _folder_fingerprint(path))
+        return BaseModel(name, str(path.resolve()), folder_fingerprint(path))
     folder = _from_hub(name, commit)
     return BaseModel(name, str(folder), folder.name)
 
@@ -203,7 +203,7 @@ def _convert_gguf(gguf: Path, digest: str, folder: Path) -> None:
             raise
 
 
-def _folder_fingerprint(folder: Path) -> str:
+def folder_fingerprint(folder: Path) -> str:
     """One hash over the files that decide what the model computes, whichever version of transformers wrote them."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.suffix in _DECISIVE):

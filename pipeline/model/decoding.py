@@ -23,6 +23,9 @@ from pipeline.model.trie import LabelTrie
 
 # Bounds on one batch: tokens of prompts, padding included; rows; positions whose logits are kept.
 BATCH_TOKENS = 2048
+# Behind a long prefix, whose keys and values are there already, so many rows go together all the same, as long as the
+# cache holds no more than this many tokens.
+BATCH_ROWS_AT_LEAST, CACHED_TOKENS = 12, 8192
 BATCH_ROWS = 64
 BATCH_LOGITS = 512
 
@@ -236,7 +239,9 @@ def _batches(lengths: Sequence[int], *, most_rows: int) -> Iterator[list[int]]:
     """Indices of prompts in batches of like length, the longest first, so that memory is tried at once."""
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) == most_rows or (len(batch) + 1) * lengths[batch[0]] > BATCH_TOKENS):
+        longest = lengths[batch[0]] if batch else 1
+        fitting = max(BATCH_TOKENS // longest, min(BATCH_ROWS_AT_LEAST, CACHED_TOKENS // longest))
+        if batch and len(batch) >= min(most_rows, fitting):
             yield batch
             batch = []
         batch.append(i)

@@ -1,7 +1,8 @@
 """Frozen embeddings of tweets: the mean of a model's last hidden states, for a classifier on top of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from pipeline.errors import PipelineError, first_line
+from pipeline.model.base import folder_fingerprint
 from pipeline.model.decoding import Classifier
-from pipeline.model.loading import quiet, set_mode
+from pipeline.model.loading import place, quiet, set_mode
 from pipeline.text import clean
 
 _LONGEST = 128  # tokens of a tweet
@@ -22,16 +24,21 @@ _BATCH_ROWS = 16
 
 @dataclass(frozen=True)
 class Embedder:
-    """A model without a head, and its tokenizer."""
+    """A model without a head, and its tokenizer.
+
+    ``longest`` is how many tokens of a text it reads, ``origin`` what a report says of it.
+    """
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
+    longest: int
+    origin: Mapping[str, str]
 
     def embed(self, texts: Sequence[str], *, progress: str | None = None) -> NDArray[np.float32]:
         """The mean of the last hidden states over each text's tokens, shape ``(n, size)``, in the order given."""
         encoded = [
             self.tokenizer(
-                clean(text)[: _LONGEST * 16] or " ", truncation=True, max_length=_LONGEST, split_special_tokens=True
+                clean(text)[: _LONGEST * 16] or " ", truncation=True, max_length=self.longest, split_special_tokens=True
             )
             for text in texts
         ]
@@ -52,15 +59,19 @@ class Embedder:
 
 def embedder_of(classifier: Classifier) -> Embedder:
     """The base model of a classifier; its adapter must be off while embedding, see ``Classifier.untuned``."""
-    return Embedder(classifier.model.get_base_model().base_model, classifier.encoder.tokenizer)
+    model = classifier.model.get_base_model().base_model
+    return Embedder(model, classifier.encoder.tokenizer, _LONGEST, {"name": "base"})
 
 
 def load_embedder(name: str, device: str) -> Embedder:
     """A sentence encoder from a folder or the hub, in fp32, from safetensors only and without code of its own.
 
+    ``device`` may be auto.
+
     Raises:
-        PipelineError: it cannot be loaded, or some of its weights are missing.
+        PipelineError: it cannot be loaded, some of its weights are missing, or it does not give hidden states of texts.
     """
+    device = place("fp32", device).device
     try:
         with quiet():
             model, found = AutoModel.from_pretrained(
@@ -77,4 +88,16 @@ def load_embedder(name: str, device: str) -> Embedder:
         raise PipelineError(f"--embeddings {name}: expected weights for every layer; {absent[0]} is missing")
     model.to(device)
     set_mode(model, training=False)
-    return Embedder(model, tokenizer)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    limits = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None))
+    longest = min(_LONGEST, *(limit for limit in limits if limit))
+    local = {"fingerprint": folder_fingerprint(Path(name))} if Path(name).is_dir() else {}
+    embedder = Embedder(model, tokenizer, longest, {"name": name, **local})
+    try:  # before hours of decoding
+        embedder.embed(["a", "word " * _LONGEST])
+    except Exception as error:
+        raise PipelineError(
+            f"--embeddings {name}: expected a model that reads a text by itself; {first_line(error)}"
+        ) from error
+    return embedder

@@ -9,7 +9,8 @@ from pipeline.scoring.comparison import ALPHA
 # Cohen 1988, section 7.2), and an area by which 11 of 20 pairs are told apart.
 SMALL_DISTANCE = 0.1
 SMALL_AREA = 0.55
-FEWEST = 30
+# A classifier that may tell more than 13 of 20 pairs apart leaves room for a difference that matters.
+LARGE_AREA = 0.65
 _NAMED = 3
 
 
@@ -17,20 +18,22 @@ def finding(result: Mapping[str, Any]) -> dict[str, str]:
     """``level``, ``brief`` and ``sentence`` of what ``drift`` measured.
 
     ``differ``: a difference has p below 0.05 after Holm and is not small. ``slight``: all that have such a p are
-    small. ``alike``: none has, with at least 30 groups on each side. ``unknown``: none has, with fewer.
+    small. ``alike``: none has, and the classifier's whole interval lies where differences are moderate at most.
+    ``unknown``: none has, but a large one could have gone unseen.
     """
     parts = [(name, part) for name, part in _parts(result) if part is not None]
     sure = [name for name, part in parts if _sure(part)]
     n = result["n"]
     sizes = f"{n['test']['compared']:,} test and {n['train']['compared']:,} train tweets"
-    if not sure and min(side["groups"] for side in n.values()) < FEWEST:
-        brief = f"Whether test and train tweets differ cannot be told: a side has fewer than {FEWEST} independent ones"
-        text = f"{brief}, and with {sizes} none of {len(parts)} comparisons finds a difference."
-        return {"level": "unknown", "brief": f"{brief}.", "sentence": text}
     if not sure:
-        brief = "Test and train tweets look alike"
-        text = f"{brief}: with {sizes}, none of {len(parts)} comparisons tells them apart"
-        return {"level": "alike", "brief": f"{brief}.", "sentence": f"{text}{_at_best(result['classifier'])}."}
+        brief = "No difference between test and train tweets was found"
+        text = (
+            f"{brief}: with {sizes}, none of {len(parts)} comparisons tells them apart{_at_best(result['classifier'])}"
+        )
+        if not _would_show(result):
+            few = f"{brief}, but there are too few of them to rule one out."
+            return {"level": "unknown", "brief": few, "sentence": f"{text}. They are too few to rule a difference out."}
+        return {"level": "alike", "brief": f"{brief}.", "sentence": f"{text}."}
     large = _large(result)
     brief = f"Test and train tweets differ{'' if large else ', but little'}, in {', '.join(_areas(result))}."
     if not large:
@@ -98,10 +101,23 @@ def _gap(shares: Mapping[str, Any]) -> float:
     return float(shares["test"] - shares["train"])
 
 
+def _would_show(result: Mapping[str, Any]) -> bool:
+    """Whether a large difference would have shown: none of the intervals reaches so far."""
+    labels, classifier = result["labels"], result["classifier"]
+    if classifier is None or classifier["auc"]["high"] is None or classifier["auc"]["high"] > LARGE_AREA:
+        return False
+    return labels is None or labels["high"] is None or bool(labels["high"] < 2 * SMALL_DISTANCE)
+
+
 def _at_best(classifier: Mapping[str, Any] | None) -> str:
     if classifier is None:
         return ""
-    return f", and a classifier of words trained to do so guesses ({_area(classifier)})"
+    auc = classifier["auc"]
+    guesses = auc["low"] is None or auc["low"] <= 0.5 <= auc["high"]
+    said = (
+        "guesses" if guesses else "does no better than luck could" if auc["low"] > 0.5 else "does worse than guessing"
+    )
+    return f"; a classifier of words trained to do so {said} ({_area(classifier)})"
 
 
 def _area(classifier: Mapping[str, Any]) -> str:

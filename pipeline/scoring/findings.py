@@ -116,6 +116,8 @@ def _weak(weak: Mapping[str, Any] | None) -> str:
         return ""
     judged = weak["segments"]["judged"]
     worse = [segment["name"] for segment in judged if segment["finding"] == "weak"]
+    if not judged:
+        return "No kind of tweets has enough of them to be judged."
     if not worse:
         return f"At none of {len(judged)} kinds of tweets is it distinguishably worse than elsewhere."
     more = f", and {len(worse) - 3} more" if len(worse) > 3 else ""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.scoring.sample import HEADLINE
+from pipeline.scoring.sample import headline_answer
 
 ERRORS_SHOWN = 40
 ERRORS_UNFOLDED = 10
@@ -55,7 +55,7 @@ def in_order(
     unparsed: list[dict[str, Any]] = []
     for row in predictions:
         answer = row["systems"][candidate]
-        predicted = answer[HEADLINE.get(candidate, "predicted")]
+        predicted = headline_answer(candidate, answer)
         if predicted == row["label"]:
             continue
         error = {

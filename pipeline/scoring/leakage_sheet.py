@@ -87,17 +87,17 @@ def _no_test_set(case: _Case) -> Found:
     best = result.get("best_score")
     chosen = "" if best is None else f" (step {result.get('best_step')}, score {best:.3f})"
     text = (
-        f"{tested} beside {case.rows('train'):,} to train on and {case.rows('val'):,} for validation, which alone "
-        f"choose the checkpoint{chosen}, the temperature and the threshold."
+        f"{tested} beside {case.rows('train'):,} to train on and {case.rows('val'):,} for validation, by which alone "
+        f"checkpoint{chosen}, temperature and threshold are chosen."
     )
     if case.looks is None:
-        return RULED_OUT, f"{text} How often the test rows were looked at was not counted."
+        return NOT_KNOWN, f"{text} How often the test rows were looked at was not counted."
     if others := case.looks["other_systems"]:
         return POSSIBLE, (
             f"{text} But the test rows had been evaluated before (times: {case.looks['before']:,}; other systems: "
             f"{others:,}), and to choose among systems by these scores flatters the one chosen."
         )
-    return RULED_OUT, f"{text} The test rows were evaluated for no other system before."
+    return CHECKED, f"{text} No evaluation of another system is noted beside the test rows."
 
 
 def _preprocessing(case: _Case) -> Found:
@@ -148,7 +148,7 @@ def _illegitimate(case: _Case) -> Found:
     lists = case.at("labels", "lexicons")
     by_file = sum(file.get("label") is not None for file in case.at("source").get("files") or ())
     in_copies = sum(alarm["kind"] in ("campaign", "copies_carry_class") for alarm in case.data.get("alarms") or ())
-    machine = any(found["machine_made"] for found in lists.values())
+    machine = any(found.get("machine_made") for found in lists.values())
     texts = ["the model is given the tweet alone, without its date or author"] if case.run else []
     if lists:
         name = max(sorted(lists), key=lambda name: float(lists[name]["agreement"]))

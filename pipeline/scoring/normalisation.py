@@ -80,7 +80,7 @@ def _sentence(methods: Mapping[str, Any], model: str) -> str:
     most = max(METHODS[1:], key=lambda name: methods[name]["flips"]["value"])
     flips = methods[most]["flips"]["value"]
     if flips == 0:
-        return f"However likelihoods are normalised, {model} answers every tweet alike."
+        return f"However likelihoods are normalised, {model} gives the same answers."
     names = {
         "per_token": "per token",
         "per_byte": "per byte",
@@ -89,5 +89,5 @@ def _sentence(methods: Mapping[str, Any], model: str) -> str:
     }
     return (
         f"Normalising the likelihoods {names[most]} instead of summing them changes {percent_text(flips)} of the "
-        f"answers of {model}, more than any other convention does."
+        f"answers of {model}; no other convention changes more."
     )

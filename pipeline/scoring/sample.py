@@ -17,6 +17,8 @@ MODEL_READINGS = ("generate", "loglikelihood")
 # way that favours it: a baseline must not be a strawman.
 HEADLINE = {"tuned": "generate", "untuned": "loglikelihood", "few_shot": "loglikelihood"}
 
+_OF_MODELS = ("completion", *MODEL_READINGS, "log_likelihoods")
+
 # A whole label's probability is at most 1; the rest is rounding in the model's arithmetic.
 _LARGEST_LOG_LIKELIHOOD = 1e-3
 
@@ -60,7 +62,8 @@ class Sample:
 
     def headline(self, system: str) -> tuple[str, str]:
         """The reading of a system that its scores are made from."""
-        return next(key for key in self.readings if key[0] == system and key[1] == HEADLINE.get(system, key[1]))
+        found = [key for key in self.readings if key[0] == system]
+        return next((key for key in found if key[1] == HEADLINE.get(system)), found[0])
 
 
 def read_sample(predictions: Sequence[Mapping[str, Any]], labels: Sequence[str], candidate: str = "tuned") -> Sample:
@@ -92,12 +95,12 @@ def read_sample(predictions: Sequence[Mapping[str, Any]], labels: Sequence[str],
     readings = {
         (name, reading): encode([row["systems"][name][reading] for row in predictions], labels=labels)
         for name in names or ()
-        for reading in (MODEL_READINGS if _is_model(name, predictions[0]) else ("predicted",))
+        for reading in (MODEL_READINGS if _is_model(predictions[0]["systems"][name]) else ("predicted",))
     }
     log_likelihoods = {
         name: np.array([[row["systems"][name]["log_likelihoods"][label] for label in labels] for row in predictions])
         for name in names or ()
-        if _is_model(name, predictions[0])
+        if _is_model(predictions[0]["systems"][name])
     }
     return Sample(
         labels=tuple(labels),
@@ -113,8 +116,16 @@ def _place(system: str) -> int:
     return SYSTEMS.index(system) if system in SYSTEMS else len(SYSTEMS)
 
 
-def _is_model(name: str, row: Mapping[str, Any]) -> bool:
-    return name in HEADLINE or "generate" in row["systems"][name]
+def _is_model(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer was read in two ways; in a leaderboard the same system has one answer alone."""
+    return any(key in answer for key in _OF_MODELS)
+
+
+def headline_answer(system: str, answer: Mapping[str, Any]) -> str | None:
+    """What a system answered, in the reading of its headline."""
+    reading = HEADLINE.get(system, "predicted")
+    found: str | None = answer[reading if reading in answer else "predicted"]
+    return found
 
 
 def _check_row(row: object, labels: Sequence[str], where: str) -> None:
@@ -133,8 +144,8 @@ def _check_answer(answer: object, name: str, labels: Sequence[str], where: str) 
     where = f"{where}, {name}"
     if not isinstance(answer, Mapping):
         raise PipelineError(f"{where}: expected an object, got {type(answer).__name__}")
-    is_model = name in HEADLINE or "generate" in answer
-    for key in ("completion", *MODEL_READINGS, "log_likelihoods") if is_model else ("predicted",):
+    is_model = _is_model(answer)
+    for key in _OF_MODELS if is_model else ("predicted",):
         if key not in answer:
             raise PipelineError(f"{where}: the key {key!r} is missing; write the file again with pipeline.evaluate")
     for key in MODEL_READINGS if is_model else ("predicted",):

@@ -28,7 +28,8 @@ class Evidence:
     ``suite`` says the ``seed`` and whether it was the ``quick`` one. ``data`` is the manifest of the prepared data set,
     ``priors`` are shares of the classes to ask "what if" for, ``likelihoods`` what ``normalisation`` needs,
     ``seeds`` which systems differ in their seed alone (system -> seed, for each recipe), ``run`` the run's manifest,
-    ``looks`` how often the test rows were evaluated before, ``drift`` how the test rows differ from the train rows.
+    ``looks`` how often the test rows were evaluated before, ``drift`` how the test rows differ from the train rows,
+    ``weak`` what was found on kinds of tweets before the texts were hidden.
     """
 
     validation: Sequence[Mapping[str, Any]] = ()
@@ -41,6 +42,7 @@ class Evidence:
     run: Mapping[str, Any] = field(default_factory=dict)
     looks: Mapping[str, Any] | None = None
     drift: Mapping[str, Any] | None = None
+    weak: Mapping[str, Any] | None = None
 
 
 def sections(
@@ -101,6 +103,8 @@ def sections(
             raters=(evidence.data.get("labels") or {}).get("raters"),
             seed=seed,
         )
+    elif evidence.weak is not None:
+        found["weak"] = evidence.weak
     if evidence.behaviour:
         suite = cases(sample.labels, evidence.suite["seed"], quick=evidence.suite["quick"])
         found["behaviour"] = behaviour(suite, {row["text"]: row for row in evidence.behaviour}, sample.labels)

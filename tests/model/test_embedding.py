@@ -56,11 +56,18 @@ def test_a_sentence_encoder_from_a_folder(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     BertTokenizerFast(vocab=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
     config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+        vocab_size=len(words),
+        hidden_size=16,
+        max_position_embeddings=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
     )
     BertModel(config).save_pretrained(tmp_path)
-    vectors = load_embedder(str(tmp_path), "cpu").embed(["love it", "hate it", "love it"])
-    assert vectors.shape == (3, 16)
+    embedder = load_embedder(str(tmp_path), "auto")
+    assert set(embedder.origin) == {"name", "fingerprint"}
+    vectors = embedder.embed(["love it", "hate it", "love it", "love " * 200])
+    assert vectors.shape == (4, 16)
     assert vectors[0] == pytest.approx(vectors[2])
     assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
 

@@ -142,13 +142,13 @@ def test_form() -> None:
 # What is found, and what is not
 
 
-def test_halves_of_the_same_tweets_look_alike() -> None:
+def test_halves_of_the_same_tweets_are_not_told_apart() -> None:
     levels: Counter[str] = Counter()
     for seed in range(20):
         rows = make_rows(300, seed)
         found = _drift(rows[:150], rows[150:], seed=seed)
         levels[found["level"]] += 1
-    assert levels["alike"] >= 18
+    assert levels["alike"] + levels["unknown"] >= 18
 
 
 def test_larger_halves_are_within_the_bars() -> None:
@@ -157,7 +157,9 @@ def test_larger_halves_are_within_the_bars() -> None:
     assert found["labels"]["distance"] < 0.1
     assert 0.45 <= found["classifier"]["auc"]["value"] <= 0.55
     assert found["level"] == "alike"
-    assert found["sentence"].startswith("Test and train tweets look alike: with 1,200 test and 1,200 train tweets")
+    assert found["sentence"].startswith(
+        "No difference between test and train tweets was found: with 1,200 test and 1,200 train tweets"
+    )
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,19 @@ def test_degenerate_rows_are_compared(train: list[Row], test: list[Row], labels:
 def test_too_few_tweets_are_not_called_alike() -> None:
     found = _drift(make_rows(100, 0), make_rows(10, 1, first=500))
     assert found["level"] == "unknown"
-    assert "cannot be told" in found["sentence"]
+    assert "too few to rule a difference out" in found["sentence"]
+    assert "too few of them to rule one out" in found["brief"]
+
+
+def test_what_could_have_gone_unseen_is_not_called_alike() -> None:
+    result = _drift(make_rows(1_200, 0), make_rows(1_200, 1, first=5_000))
+    assert finding(result)["level"] == "alike"
+    classifier = {**result["classifier"], "auc": {"value": 0.58, "low": 0.51, "high": 0.66}}
+    wider = finding({**result, "classifier": classifier})
+    assert wider["level"] == "unknown"
+    assert "guesses" not in wider["sentence"]
+    assert "no better than luck could" in wider["sentence"]
+    assert finding({**result, "labels": {**result["labels"], "high": 0.21}})["level"] == "unknown"
 
 
 # The section
