@@ -20,7 +20,7 @@ def findings(metrics: Mapping[str, Any], gallery: Mapping[str, Any]) -> dict[str
         "readings": _readings(metrics),
         "confidence": _confidence(metrics.get("confidence")),
         "ranking": _ranking(metrics),
-        "behaviour": _first((metrics.get("behaviour") or {}).get("sentences")),
+        "behaviour": _behaviour(metrics.get("behaviour")),
         "weak": _weak(metrics.get("weak")),
         "seeds": _seeds(metrics.get("seeds")),
         "drift": (metrics.get("drift") or {}).get("brief", ""),
@@ -144,5 +144,12 @@ def _priors(priors: Mapping[str, Any] | None) -> str:
     return f"Were all classes alike in number, macro-F1 would be {uniform['macro_f1']['value']:.3f}."
 
 
-def _first(sentences: list[str] | None) -> str:
-    return sentences[0] if sentences else ""
+def _behaviour(behaviour: Mapping[str, Any] | None) -> str:
+    asked = [cell for cell in (behaviour or {}).get("cells", ()) if cell["failure"] is not None]
+    if not asked:
+        return ""
+    worst = max(asked, key=lambda cell: cell["failure"]["value"])
+    if not worst["failure"]["value"]:
+        return f"No case fails, in {len(asked)} abilities."
+    failed = worst["failure"]
+    return f"Fails most: {worst['capability']}, {percent_text(failed['value'])} of {failed['n']:,} cases."

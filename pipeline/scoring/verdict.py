@@ -6,7 +6,7 @@ from typing import Any
 NAMES = {
     "tuned": "the tuned model",
     "untuned": "the untuned model",
-    "few_shot": "the untuned model with examples",
+    "few_shot": "the untuned few-shot model",
     "embeddings": "the classifier on embeddings",
     "tfidf": "the TF-IDF classifier",
     "textblob": "the word list of TextBlob",

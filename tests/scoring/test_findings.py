@@ -56,3 +56,19 @@ def test_a_system_alone_is_compared_with_nothing() -> None:
     rows = [{**row, "systems": {"tuned": row["systems"]["tuned"]}} for row in make_predictions(60)]
     _, found = found_in(rows)
     assert "nothing to compare it with" in found["comparison"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ([0.0, 0.0], "No case fails, in 2 abilities."),
+        ([0.1, 0.25], "Fails most: Ability 1, 25.0 % of 12 cases."),
+    ],
+)
+def test_the_worst_ability_is_named(shares: list[float], said: str) -> None:
+    metrics, _ = found_in(make_predictions(40))
+    cells = [{"capability": f"Ability {i}", "failure": {"value": v, "n": 12}} for i, v in enumerate(shares)]
+    cells.append({"capability": "not asked", "failure": None})
+    errors = gallery(make_predictions(40), LABELS, "tuned", ordered=True)
+    assert findings({**metrics, "behaviour": {"cells": cells}}, errors)["behaviour"] == said
+    assert "behaviour" not in findings({**metrics, "behaviour": {"cells": cells[2:]}}, errors)
