@@ -67,7 +67,9 @@ def test_a_system_alone_is_compared_with_nothing() -> None:
 )
 def test_the_worst_ability_is_named(shares: list[float], said: str) -> None:
     metrics, _ = found_in(make_predictions(40))
-    cells = [{"capability": f"Ability {i}", "failure": {"value": v, "n": 12}} for i, v in enumerate(shares)]
+    cells: list[dict[str, Any]] = [
+        {"capability": f"Ability {i}", "failure": {"value": v, "n": 12}} for i, v in enumerate(shares)
+    ]
     cells.append({"capability": "not asked", "failure": None})
     errors = gallery(make_predictions(40), LABELS, "tuned", ordered=True)
     assert findings({**metrics, "behaviour": {"cells": cells}}, errors)["behaviour"] == said
