@@ -272,7 +272,12 @@ cli.run(Config, fill, ["--out", "o"], name="trial", example="")
 def test_a_signal_is_code_3_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [sys.executable, "-c", SLEEPER], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLEEPER],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     ) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "ready\n"
