@@ -100,6 +100,8 @@ def evaluate(config: EvaluateConfig) -> Path:
 def _check(config: EvaluateConfig) -> None:
     if config.run is not None and config.rescore is not None:
         raise PipelineError("--run, --rescore: expected one of them, the run to evaluate or the report to score again")
+    if config.dataset is not None and config.rescore is not None:
+        raise PipelineError("--dataset, --rescore: expected one of them; a report knows its data set")
     if config.run is None and config.rescore is None and not (config.dataset and config.against):
         raise PipelineError(
             "--run: expected the run to evaluate; or --rescore with a report, or --dataset and --against with the "

@@ -243,8 +243,6 @@ def _from_files(
         if system_name(name) in map(system_name, (*SYSTEMS, *taken, *systems)):  # a page could not tell them apart
             raise PipelineError(f"--against {given}: there is a system {name} already; give it a name, NAME={path}")
         found = read_answers(path, ids, task.labels, mapping)
-        if strange := found.count(None):
-            log.info("%s: %d answers are no label and count as wrong", name, strange)
         systems[name] = [{"predicted": answer} for answer in found]
         files[f"answers of {name}"] = {"path": path, "sha256": sha256_of(Path(path))}
     return systems, files

@@ -1,5 +1,8 @@
 """Answers of a system that is known only by a file of its predictions."""
 
+import logging
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,10 +13,13 @@ from pipeline.dataset.tables import Table
 from pipeline.errors import PipelineError
 from pipeline.text import fold
 
+logger = logging.getLogger(__name__)
+
 _ID = "id"
 _ANSWER = ("prediction", "predicted", "answer", "label", "output", "sentiment", "class")
 # Files with one answer a line and nothing else.
 _LINES = (".txt", ".preds", "")
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
 def read_answers(path: str, ids: Sequence[str], labels: Sequence[str], mapping: str | None = None) -> list[str | None]:
@@ -37,11 +43,21 @@ def read_answers(path: str, ids: Sequence[str], labels: Sequence[str], mapping: 
     by_line = Path(path).suffix.lower() in _LINES
     found = _by_order(path, ids) if by_line else _by_column(read_table(path), ids)
     answers = [class_of(value) for value in found]
-    if not any(answers):
+    unread = Counter(
+        str(value).strip() for value, answer in zip(found, answers, strict=True) if answer is None and canonical(value)
+    )
+    # Numbers of which some are none of the known ones are another code, and the others would be read wrongly.
+    if not any(answers) or any(_NUMBER.fullmatch(value) for value in unread):
         seen = ", ".join(repr(value)[:40] for value in list(dict.fromkeys(found))[:5])
         raise PipelineError(
             f"{path}: expected answers among {', '.join(labels)}, got {seen}; say what they mean with --answer_labels"
         )
+    if unread:
+        often = ", ".join(f"{value[:30]!r} {n:,} times" for value, n in unread.most_common(3))
+        logger.warning(
+            "%s: %d answers are no label and count as wrong, such as %s; if they mean one, say so with --answer_labels",
+            path, len(found) - sum(answer is not None for answer in answers), often,
+        )  # fmt: skip
     return answers
 
 

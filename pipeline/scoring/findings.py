@@ -78,14 +78,14 @@ def _confidence(confidence: Mapping[str, Any] | None) -> str:
     if not confidence:
         return ""
     over = confidence["calibration"]["overconfidence"]
-    if not confidence["calibration"]["distinguishable"]:
-        said = "Its probabilities are not distinguishable from calibrated ones"
-    elif over["low"] is not None and over["low"] > 0:
+    if over["low"] is not None and over["low"] > 0:
         said = f"It is too sure: confidence is {over['value']:.3f} above accuracy"
     elif over["high"] is not None and over["high"] < 0:
         said = f"It is less sure than it could be: confidence is {-over['value']:.3f} below accuracy"
-    else:
+    elif confidence["calibration"]["distinguishable"]:
         said = "Its probabilities are not calibrated"
+    else:
+        said = "Its probabilities are not distinguishable from calibrated ones"
     recommended = confidence["selective"]["recommended"]
     if not recommended or recommended["threshold"] is None or recommended["test"]["accuracy"] is None:
         return f"{said}."

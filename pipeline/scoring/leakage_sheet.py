@@ -80,7 +80,11 @@ def _no_test_set(case: _Case) -> Found:
     if picked > 1:
         return POSSIBLE, f"{tested}, but the system was picked as the best of {picked:,} on these very rows."
     if not case.run:
-        return NOT_KNOWN, f"{tested}; the answers came from a file, and what their maker trained on is not told there."
+        before = case.looks["other_systems"] if case.looks else 0
+        looks = f" Other systems that were evaluated on these rows before: {before:,}." if before else ""
+        return NOT_KNOWN, (
+            f"{tested}; the answers came from a file, and what their maker trained on is not told there.{looks}"
+        )
     if not case.rows("train"):
         return NOT_KNOWN, f"{tested}; the data's manifest does not say how many rows the other splits have."
     result = case.run.get("result") or {}

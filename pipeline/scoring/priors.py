@@ -67,8 +67,12 @@ def priors(
     }
 
 
+# Shares that were rounded to two digits may add up to a little more or less than 1.
+_ROUNDING = 0.02
+
+
 def check_priors(given: Mapping[str, float], labels: Sequence[str]) -> dict[str, float]:
-    """Shares of the classes as a user gives them, scaled to sum to 1, in the order of ``labels``.
+    """Shares of the classes as a user gives them, in the order of ``labels``. Percentages and counts are scaled to 1.
 
     Raises:
         PipelineError: a class is missing or unknown, or a share is not a number from 0 up, or all are 0.
@@ -82,6 +86,8 @@ def check_priors(given: Mapping[str, float], labels: Sequence[str]) -> dict[str,
     total = math.fsum(given.values())
     if total == 0:
         raise PipelineError(f"--priors: expected a share above 0 for at least one of {expected}, got 0 for all")
+    if max(given.values()) < 1 and abs(total - 1) > _ROUNDING:
+        raise PipelineError(f"--priors: expected shares that add up to 1, got {total:g} for {expected}")
     return {label: given[label] / total for label in labels}
 
 

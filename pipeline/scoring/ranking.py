@@ -235,11 +235,17 @@ def marginal_bias(
             }
             for c, label in enumerate(labels)
         },
-        "largest": labels[int(np.abs(point).argmax())],
+        "largest": labels[_most_biased(point, low, high)],
         "distinguishable": homogeneity is not None and homogeneity["p_value"] < ALPHA,
         "homogeneity": homogeneity,
         "symmetry": _score_test((tables - tables.transpose(0, 2, 1))[:, *upper]),
     }
+
+
+def _most_biased(point: Floats, low: Floats, high: Floats) -> int:
+    """The class with the largest difference among those whose interval excludes 0, if there is one."""
+    sure = (low > 0) | (high < 0)
+    return int(np.where(sure if sure.any() else True, np.abs(point), -1).argmax())
 
 
 def _score_test(moves: Counts) -> dict[str, Any] | None:

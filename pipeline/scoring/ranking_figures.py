@@ -6,11 +6,12 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from pipeline.scoring.drawing import ACCENT, INK, QUIET, bare, canvas, shown, svg
+from pipeline.scoring.drawing import ACCENT, INK, QUIET, SPLIT_COLOURS, bare, canvas, shown, svg
 
 _COLUMNS = 3
 _DASHED = (0, (4, 3))
 _STYLES = ("-", "-", "-.", ":")
+_COLOURS = (ACCENT, SPLIT_COLOURS[2], QUIET, SPLIT_COLOURS[1])
 
 
 def precision_recall_figure(ranking: Mapping[str, Any], labels: Sequence[str], names: Mapping[str, str]) -> str:
@@ -57,7 +58,7 @@ def _panel(axes: Axes, curves: Mapping[str, Sequence[Sequence[float]]], prevalen
             [x for x, _ in points],
             [y for _, y in points],
             where="pre",
-            color=QUIET if i else ACCENT,
+            color=_COLOURS[i % len(_COLOURS)],
             linestyle=_STYLES[i % len(_STYLES)],
             linewidth=1.3 if i else 2,
             zorder=2 if i else 3,

@@ -80,3 +80,16 @@ def test_wrong_files_and_mappings_are_refused(tmp_path: Path) -> None:
         read_answers(path, IDS, LABELS)
     with pytest.raises(PipelineError, match=r"expected each value to mean one of .* got 'Bad'"):
         read_answers(path, IDS, LABELS, "0=Bad,1=Positive")
+
+
+@pytest.mark.parametrize("answers", [("0", "1", "2"), ("1", "2", "3"), ("Positive", "0", "7.0")])
+def test_numbers_of_another_code_are_not_read_as_ours(tmp_path: Path, answers: tuple[str, ...]) -> None:
+    path = lines(tmp_path / "a.txt", *answers)
+    with pytest.raises(PipelineError, match="say what they mean with --answer_labels"):
+        read_answers(path, IDS, LABELS)
+
+
+def test_spellings_that_are_no_label_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = lines(tmp_path / "a.txt", "bullish", "Neutral", "bullish")
+    assert read_answers(path, IDS, LABELS) == [None, "Neutral", None]
+    assert "2 answers are no label and count as wrong, such as 'bullish' 2 times" in caplog.text

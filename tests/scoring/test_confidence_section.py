@@ -180,7 +180,7 @@ def test_the_page_says_what_was_found(found: dict[str, Any]) -> None:
     assert "makes the test's probabilities better" in words
     assert "Withhold answers below a probability of" in words
     calm = _words(_render(confidence(make_answers(100), LABELS)))
-    assert "not distinguishable from calibrated ones" in calm
+    assert "not distinguishable from a calibrated model" in calm
     assert "too sure:" not in calm
 
 

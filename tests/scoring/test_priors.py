@@ -193,3 +193,10 @@ def test_ten_thousand_rows_take_no_longer_than_three_seconds() -> None:
         y, p.argmax(axis=1), groups=np.arange(10_000), labels=LABELS, probabilities=p, train=dict.fromkeys(LABELS, 1)
     )
     assert time.process_time() - started < 3
+
+
+def test_shares_that_do_not_add_up_are_refused() -> None:
+    with pytest.raises(PipelineError, match=r"expected shares that add up to 1, got 1\.1"):
+        check_priors({"Negative": 0.3, "Neutral": 0.4, "Positive": 0.4}, LABELS)
+    rounded = check_priors({"Negative": 0.33, "Neutral": 0.33, "Positive": 0.33}, LABELS)
+    assert sum(rounded.values()) == pytest.approx(1)
