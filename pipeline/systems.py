@@ -122,7 +122,6 @@ def answers_of_run(config: "EvaluateConfig") -> Answers:
 
     log.info("loading PyTorch and transformers")
     from pipeline.model.classifier import load_classifier
-    from pipeline.scoring.drift import drift
 
     started = time.monotonic()
     classifier, placement = load_classifier(run, precision=config.precision, device=config.device)
@@ -148,22 +147,14 @@ def answers_of_run(config: "EvaluateConfig") -> Answers:
         "shortened_tweets": shortened,
         **provenance(),
     }
+    judged = {"run": {"path": str(run.folder), "sha256": run.sha256}, **files}
     lineage = {
-        **UNSAID,
+        **_lineage(dataset, rows, judged, embedder),
         "title": f"{run.manifest['base_model']['name']} tuned on {dataset.folder.name}",
-        "parents": {
-            "run": {"path": str(run.folder), "sha256": run.sha256},
-            "test_split": _test_split(dataset),
-            **files,
-        },
         "run": run.manifest,
-        "data": dataset.manifest,
         "decoding": decoding,
         "suite": suite,
         "likelihoods": _likelihoods(classifier),
-        "looks": looks_at(dataset.folder, [run.sha256, *(file["sha256"] for file in files.values())]),
-        "drift": drift(rows["train"], rows["test"], run.task.labels, seed=_SEED) if rows["train"] else None,
-        "embeddings": embedder and embedder.origin,
     }
     systems = {"tuned": _answers(tuned), "untuned": _answers(untuned), **with_examples, **embeddings}
     predictions = [{**_shown(row), "shortened": one.shortened} for row, one in zip(rows["test"], tuned, strict=True)]
@@ -177,20 +168,13 @@ def answers_of_files(config: "EvaluateConfig") -> Answers:
     rows = _rows_of(dataset)
     others, files = _from_files(config, [row.id for row in rows["test"]], dataset.task, dataset.manifest)
     candidate = next(iter(others))
-    from pipeline.scoring.drift import drift
-
     embedder = _embedder(config)
     lineage = {
-        **UNSAID,
+        **_lineage(dataset, rows, files, embedder),
         "title": f"{candidate} on {dataset.folder.name}",
-        "parents": {"test_split": _test_split(dataset), **files},
         "run": {},
-        "data": dataset.manifest,
         "decoding": provenance(),
         "candidate": candidate,
-        "looks": looks_at(dataset.folder, [file["sha256"] for file in files.values()]),
-        "drift": drift(rows["train"], rows["test"], dataset.task.labels, seed=_SEED) if rows["train"] else None,
-        "embeddings": embedder and embedder.origin,
     }
     systems = {**others, **_embeddings(embedder, rows, dataset.task), **_baselines(rows, dataset.task)}
     predictions = _joined([_shown(row) for row in rows["test"]], systems)
@@ -204,8 +188,24 @@ def _rows_of(dataset: PreparedDataset) -> dict[str, list[Row]]:
     return rows
 
 
-def _test_split(dataset: PreparedDataset) -> dict[str, str]:
-    return {"path": str(dataset.folder / "test.json"), "sha256": dataset.manifest["files"]["test.json"]}
+def _lineage(
+    dataset: PreparedDataset,
+    rows: Mapping[str, list[Row]],
+    judged: Mapping[str, Mapping[str, str]],
+    embedder: "Embedder | None",
+) -> dict[str, Any]:
+    """What follows from the data and from who is judged on it: the run and the files of answers, with their hashes."""
+    from pipeline.scoring.drift import drift
+
+    test_split = {"path": str(dataset.folder / "test.json"), "sha256": dataset.manifest["files"]["test.json"]}
+    return {
+        **UNSAID,
+        "parents": {"test_split": test_split, **judged},
+        "data": dataset.manifest,
+        "looks": looks_at(dataset.folder, [parent["sha256"] for parent in judged.values()]),
+        "drift": drift(rows["train"], rows["test"], dataset.task.labels, seed=_SEED) if rows["train"] else None,
+        "embeddings": embedder and embedder.origin,
+    }
 
 
 def _dataset_of(run: Run, moved_to: str | None) -> PreparedDataset:

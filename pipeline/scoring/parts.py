@@ -53,7 +53,7 @@ def accuracy(answers: Answers, *, seed: int) -> Estimate:
 def share(flags: NDArray[np.bool_], groups: Counts, *, seed: int) -> Estimate:
     """Share of one row or more for which ``flags`` ``(n,)`` is true, with the interval of ``accuracy``."""
     count, n = int(flags.sum()), len(flags)
-    numbers = np.unique(groups, return_inverse=True)[1]
+    numbers = _numbered(groups)
     n_groups = int(numbers.max()) + 1
     if n_groups == n:
         return {"value": count / n, **wilson(count, n).to_json()}
@@ -71,8 +71,7 @@ def macro_f1(answers: Answers, *, seed: int) -> Estimate | None:
     k = answers.k
     if len(np.unique(answers.y_true)) < k:
         return None
-    numbers = np.unique(answers.groups, return_inverse=True)[1]
-    counts = group_counts(numbers, (answers.y_true * (k + 1) + answers.y_pred)[:, None], k * (k + 1))
+    counts = group_counts(_numbered(answers.groups), (answers.y_true * (k + 1) + answers.y_pred)[:, None], k * (k + 1))
 
     def metric(sums: NDArray[Any]) -> Floats:
         return metrics.macro_f1(sums.reshape(-1, k, k + 1))
@@ -91,6 +90,11 @@ def difference(a: Mapping[str, float], b: Mapping[str, float]) -> Estimate:
     low = value - math.hypot(a["value"] - a["low"], b["high"] - b["value"])
     high = value + math.hypot(a["high"] - a["value"], b["value"] - b["low"])
     return {"value": value, "low": low, "high": high}
+
+
+def _numbered(groups: Counts) -> Counts:
+    """Groups numbered 0 to ``G - 1``: a part of the rows has a part of the groups."""
+    return np.asarray(np.unique(groups, return_inverse=True)[1])
 
 
 def _resampled(value: float, counts: Counts, metric: Callable[[NDArray[Any]], Floats], seed: int) -> Interval:
