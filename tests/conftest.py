@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -123,3 +123,16 @@ def learnt(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> "tuple
         folder=folder,
     )
     return folder, result
+
+
+def plain_loss(model: Any, encoder: Any, rows: Sequence[Row]) -> Any:
+    """Mean cross-entropy of the completions' tokens, one whole prompt at a time, with all logits."""
+    import torch
+
+    losses, tokens = [], 0
+    for row in rows:
+        prompt, completion = encoder.prompt(row.input).ids, encoder.completions[row.output]
+        logits = model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+        losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(completion), reduction="sum"))
+        tokens += len(completion)
+    return torch.stack(losses).sum() / tokens

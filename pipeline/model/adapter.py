@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from pipeline.errors import PipelineError
 from pipeline.model.loading import quiet
+from pipeline.model.lora_linear import in_few_passes
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def add_lora(model: Any, settings: LoraSettings) -> Any:
         task_type="CAUSAL_LM",
     )
     with quiet():
-        tuned = get_peft_model(model, config)
+        tuned = get_peft_model(model, config if getattr(model, "is_quantized", False) else in_few_passes(config))
     trainable = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     logger.info(
         "LoRA: %s trainable parameters in %d layers", f"{trainable:,}", len(tuned.base_model.targeted_module_names)

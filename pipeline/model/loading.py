@@ -134,10 +134,15 @@ def load_base(base: BaseModel, placement: Placement) -> Any:
 
 def load_tuned(base: BaseModel, adapter: Path, placement: Placement) -> Any:
     """The base model with a trained adapter, in evaluation mode; the adapter can be disabled."""
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
+
+    from pipeline.model.lora_linear import in_few_passes
 
     with quiet():
-        model = PeftModel.from_pretrained(load_base(base, placement), str(adapter))
+        config = PeftConfig.from_pretrained(str(adapter))
+        if not placement.quantised:
+            config = in_few_passes(config)
+        model = PeftModel.from_pretrained(load_base(base, placement), str(adapter), config=config)
     if placement.precision == "fp32":
         model = model.float()
     set_mode(model, training=False)

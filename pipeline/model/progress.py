@@ -48,7 +48,8 @@ class TrainingProgress(TrainerCallback):
 class TrainingLog(TrainerCallback):
     """Writes each log record as one line of JSON, at once, so that a killed run keeps what it knew."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, steps_per_epoch: float) -> None:
+        self._steps_per_epoch = steps_per_epoch
         self._file = path.open("w", encoding="utf-8", buffering=1)
 
     def __enter__(self) -> Self:
@@ -71,7 +72,9 @@ class TrainingLog(TrainerCallback):
                 f"step {state.global_step}: {', '.join(broken)} is not a finite number, the training has diverged; "
                 "lower --learning_rate, or raise --warmup"
             )
-        self._file.writelines(dump_jsonl([{"step": state.global_step, **(logs or {})}]))
+        # The Trainer takes the whole training for one epoch.
+        epoch = {"epoch": round(state.global_step / self._steps_per_epoch, 4)}
+        self._file.writelines(dump_jsonl([{"step": state.global_step, **(logs or {}), **epoch}]))
 
 
 def tensorboard(folder: Path) -> TensorBoardCallback:

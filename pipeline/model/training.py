@@ -4,6 +4,7 @@ import gc
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +15,31 @@ from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from pipeline.artifacts import Row, share
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, first_line
 from pipeline.model.adapter import LoraSettings, add_lora, check_adapter
+from pipeline.model.attention import NAME as PACKED
+from pipeline.model.attention import attention
 from pipeline.model.base import BaseModel
 from pipeline.model.decoding import Classifier, Decoded
 from pipeline.model.encoding import Encoder
+from pipeline.model.examples import (
+    CompletionLoss,
+    Example,
+    PackedCollator,
+    PaddedCollator,
+    Schedule,
+    class_weights,
+    encode_examples,
+    in_order,
+)
 from pipeline.model.loading import Placement, load_base, load_tuned, quiet
-from pipeline.model.prefix import SharedPrefix, last_positions, pad_left
 from pipeline.model.progress import TrainingLog, TrainingProgress, tensorboard
 from pipeline.model.validation import Score, Validation
 
 logger = logging.getLogger(__name__)
 
-IGNORED = -100  # the label that PyTorch's cross-entropy skips
+# How far, relative to their norm, logits of packed rows may lie from those of whole prompts: rounding, no more.
+_EXACT, _ROUNDED = 1e-3, 0.05
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,8 @@ class TrainingSettings:
     """Numbers of one training. Batch sizes are in tweets, ``warmup`` is a share of the steps, 0 to 1.
 
     ``max_steps`` is a limit on what ``epochs`` asks for; ``evaluations`` is how often in a run the validation split
-    is decoded, evenly spread, the last time at the end.
+    is decoded, evenly spread, the last time at the end. ``sampling`` is a way of ``examples.SAMPLING``,
+    ``class_weights`` one of ``examples.class_weights``.
     """
 
     batch_size: int
@@ -45,6 +59,8 @@ class TrainingSettings:
     warmup: float
     evaluations: int
     seed: int
+    sampling: str = "natural"
+    class_weights: str = "none"
 
 
 @dataclass(frozen=True)
@@ -53,8 +69,8 @@ class TrainingResult:
 
     ``best_step`` is the optimizer step whose adapter was kept, ``best_score`` its macro-F1 on the validation split and
     ``unparsed_rate`` the share of its answers there, 0 to 1, that are no label;
-    ``seconds`` the time in the training loop, validation included; ``shortened`` the number of training tweets
-    that lost their end to fit.
+    ``seconds`` the time in the training loop, ``training_seconds`` the same without validation, of which the rate is;
+    ``shortened`` the number of training tweets that lost their end to fit.
     """
 
     steps: int
@@ -62,6 +78,7 @@ class TrainingResult:
     best_score: float
     unparsed_rate: float
     seconds: float
+    training_seconds: float
     tweets_per_second: float
     trainable_parameters: int
     shortened: int
@@ -126,13 +143,18 @@ def _train(
         "%d steps of %d tweets, %.1f epochs", steps, settings.batch_size, steps * settings.batch_size / len(train)
     )
     examples, shortened = encode_examples(encoder, train)
+    labels = [row.output for row in train]
+    order = in_order(labels, steps * settings.batch_size, settings.sampling, settings.seed)
+    weights = class_weights(Counter(labels), encoder.task.labels, settings.class_weights)
+    collator = _collator(model, encoder, examples)
     validation = Validation(classifier, val, score, math.ceil(steps / settings.evaluations), folder / "adapter")
-    with TrainingLog(folder / "training.jsonl") as log:
+    with TrainingLog(folder / "training.jsonl", len(train) / settings.batch_size) as log:
         trainer = Trainer(
-            model=SharedPrefix(model, encoder.prefix),
+            model=model,
             args=_arguments(settings, model.device.type, steps, folder),
-            train_dataset=examples,
-            data_collator=Collator(encoder),
+            train_dataset=Schedule(examples, order, settings.batch_size),
+            data_collator=collator,
+            compute_loss_func=CompletionLoss(encoder, weights),
             callbacks=[
                 TrainingProgress(settings.batch_size),
                 validation,
@@ -143,7 +165,7 @@ def _train(
         trainer.remove_callback(PrinterCallback)
         validation.log = trainer.log
         started = time.monotonic()
-        with quiet():
+        with quiet(), attention(model, PACKED if isinstance(collator, PackedCollator) else validation.attention):
             trainer.train()
         seconds = time.monotonic() - started
     share(folder / "adapter")
@@ -153,49 +175,39 @@ def _train(
         best_score=validation.best_score,
         unparsed_rate=sum(answer.generate is None for answer in validation.best_answers) / len(val),
         seconds=round(seconds, 1),
-        tweets_per_second=round(steps * settings.batch_size / seconds, 2),
+        training_seconds=round(seconds - validation.seconds, 1),
+        tweets_per_second=round(steps * settings.batch_size / (seconds - validation.seconds), 2),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         shortened=shortened,
     )
     return result, validation.best_answers
 
 
-def encode_examples(encoder: Encoder, rows: Sequence[Row]) -> tuple[list[dict[str, list[int]]], int]:
-    """Examples for the collator, and the number of tweets that lost their end to fit.
+def _collator(model: Any, encoder: Encoder, examples: Sequence[Example]) -> PackedCollator | PaddedCollator:
+    """Packed rows where the model computes the same with them as with whole prompts, which is tried on two tweets."""
+    packed, padded = PackedCollator(encoder), PaddedCollator(encoder)
+    # Dropped attention weights would need another gradient.
+    why = "it drops attention weights" if getattr(model.config, "attention_dropout", 0) else ""
+    if not why:
+        trial = sorted(examples[:16], key=lambda example: len(example.ids))[:: max(1, len(examples[:16]) - 1)]
+        try:
+            with torch.inference_mode():
+                expected = model(**_inputs(padded(trial), model.device)).logits.flatten(0, 1).float()
+                with attention(model, PACKED):
+                    got = model(**_inputs(packed(trial), model.device)).logits.flatten(0, 1).float()
+        except (TypeError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+            why = first_line(error)
+        else:
+            difference = float((got - expected).norm() / expected.norm())
+            if not difference < (_ROUNDED if model.dtype != torch.float32 else _EXACT):
+                why = f"its answers would differ by {difference:.1%}"
+    if why:
+        logger.warning("%s cannot be trained on packed rows (%s): whole prompts are slower", type(model).__name__, why)
+    return padded if why else packed
 
-    ``input_ids`` are prompt and completion behind the shared prefix; ``labels`` are the completion alone.
-    """
-    prompts = encoder.prompts([row.input for row in rows])
-    completions = [encoder.completions[row.output] for row in rows]
-    examples = [
-        {"input_ids": prompt.ids[len(encoder.prefix) :] + completion, "labels": completion}
-        for prompt, completion in zip(prompts, completions, strict=True)
-    ]
-    return examples, sum(prompt.shortened for prompt in prompts)
 
-
-class Collator:
-    """Pads examples on the left to a common multiple of 8 tokens.
-
-    The completions then stand at the right edge, and logits are needed only there: ``labels`` has shape ``(B, K)``
-    for the last K = longest completion + 1 positions, and ``logits_to_keep`` tells the model so. With a vocabulary
-    of 49,152 words that is most of the memory and a fifth of the arithmetic of a small model.
-    """
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._pad = encoder.tokenizer.pad_token_id
-        self._keep = encoder.longest_completion + 1
-
-    def __call__(self, examples: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
-        """One batch: ``input_ids`` and ``attention_mask`` ``(B, L)``, ``labels`` and the positions they stand at."""
-        ids, mask = pad_left([example["input_ids"] for example in examples], self._pad, multiple=8)
-        labels = [[IGNORED] * (self._keep - len(example["labels"])) + example["labels"] for example in examples]
-        return {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "labels": torch.tensor(labels),
-            "logits_to_keep": last_positions(ids.shape[1], self._keep),
-        }
+def _inputs(batch: dict[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
 
 
 def _arguments(settings: TrainingSettings, device: str, steps: int, folder: Path) -> TrainingArguments:
@@ -211,8 +223,7 @@ def _arguments(settings: TrainingSettings, device: str, steps: int, folder: Path
         # No autocast: activations have the model's dtype, the adapter is fp32, and decoding computes the same way.
         bf16=False,
         use_cpu=device == "cpu",
-        # Tweets of like length share a batch, so that little of it is padding.
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="sequential",  # the schedule has the order
         logging_steps=max(1, min(10, steps // (2 * settings.evaluations))),
         eval_strategy="no",  # decoded labels count, not the loss alone: see Validation
         save_strategy="no",  # the validation saves the best adapter itself

@@ -4,22 +4,20 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from conftest import make_rows
+from conftest import make_rows, plain_loss
 
-from pipeline.artifacts import Row
 from pipeline.errors import PipelineError
-from pipeline.model import prefix, training
+from pipeline.model import training
 from pipeline.model.adapter import LoraSettings, add_lora, check_adapter
 from pipeline.model.base import resolve_base_model
 from pipeline.model.decoding import Classifier
 from pipeline.model.encoding import Encoder
+from pipeline.model.examples import CompletionLoss
 from pipeline.model.loading import load_base, load_tokenizer, load_tuned, place
-from pipeline.model.prefix import SharedPrefix
-from pipeline.model.training import IGNORED, Collator, TrainingResult, TrainingSettings, encode_examples, tune
+from pipeline.model.training import TrainingResult, TrainingSettings, tune
 from pipeline.task import Task
 
 LORA = LoraSettings(8, 16, 0.0, ("all-linear",))
@@ -52,52 +50,6 @@ def tuned(tiny_llama: Path, folder: Path, precision: str, settings: TrainingSett
 @pytest.fixture(scope="module")
 def encoder(tiny_llama: Path) -> Encoder:
     return Encoder(load_tokenizer(resolve_base_model(str(tiny_llama))), Task(), 128)
-
-
-def test_a_batch_can_be_checked_by_eye(encoder: Encoder) -> None:
-    rows = make_rows(3)
-    batch = Collator(encoder)(encode_examples(encoder, rows)[0])
-    n, width = batch["input_ids"].shape
-    keep = encoder.longest_completion + 1
-    assert (n, width % 8) == (3, 0)
-    assert batch["labels"].shape == (3, keep)
-    assert batch["logits_to_keep"].tolist() == list(range(width - keep, width))
-    for row, ids, mask, labels in zip(rows, batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True):
-        completion = encoder.completions[row.output]
-        assert ids[mask == 1].tolist() == encoder.prompt(row.input).ids[len(encoder.prefix) :] + completion
-        assert labels.tolist() == [IGNORED] * (keep - len(completion)) + completion
-
-
-def plain_loss(model: Any, encoder: Encoder, rows: Sequence[Row]) -> torch.Tensor:
-    """Mean cross-entropy of the completions' tokens, one whole prompt at a time, with all logits."""
-    losses, tokens = [], 0
-    for row in rows:
-        prompt, completion = encoder.prompt(row.input).ids, encoder.completions[row.output]
-        logits = model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
-        losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(completion), reduction="sum"))
-        tokens += len(completion)
-    return torch.stack(losses).sum() / tokens
-
-
-@pytest.mark.parametrize("packed_tokens", [0, 10_000])
-def test_loss_and_gradients_are_those_of_the_plain_computation(
-    tiny_llama: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, packed_tokens: int
-) -> None:
-    monkeypatch.setattr(prefix, "PACKED_TOKENS", packed_tokens)
-    torch.manual_seed(0)
-    model = add_lora(load_base(resolve_base_model(str(tiny_llama)), place("fp32", "cpu")), LORA)
-    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    for name, parameter in weights.items():
-        if "lora_B" in name:  # at its start of zero the A matrices would get no gradient
-            torch.nn.init.normal_(parameter, std=0.1)
-    rows = make_rows(7)
-    plain = plain_loss(model, encoder, rows)
-    expected = torch.autograd.grad(plain, list(weights.values()))
-    batch = Collator(encoder)(encode_examples(encoder, rows)[0])
-    loss = SharedPrefix(model, encoder.prefix)(**batch)["loss"]
-    assert float(loss) == pytest.approx(float(plain), rel=1e-5)
-    for name, ours, theirs in zip(weights, torch.autograd.grad(loss, list(weights.values())), expected, strict=True):
-        assert float((ours - theirs).norm() / theirs.norm()) < 1e-5, name
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "nf4"])
@@ -189,7 +141,7 @@ def test_too_little_memory_says_what_to_lower(
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(SharedPrefix, "forward", full)
+    monkeypatch.setattr(CompletionLoss, "__call__", full)
     with pytest.raises(MemoryError, match="4 tweets of up to 128 tokens do not fit; lower --micro_batch_size"):
         tuned(tiny_llama, tmp_path / "run", "fp32")
 
