@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,12 @@ class LoraConfig:
     """Share of the adapter's inputs dropped in training, 0 to 1."""
     target_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
     """Linear layers that get an adapter, by the last part of their name, or [all-linear]."""
+    last_layers: int | None = None
+    """Adapters in so many layers from above alone, null for all; what lies below is then computed once, not in every
+    epoch."""
+    variant: Literal["lora", "rslora", "dora", "pissa"] = "lora"
+    """rslora scales by alpha / sqrt(r), for high ranks; dora learns size and direction apart; pissa starts from the
+    weights' principal parts and needs fp32."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +73,30 @@ class TrainConfig:
     """Share of the steps over which the learning rate rises, 0 to 1."""
     evaluations: int = 6
     """How often the validation split is decoded; the best of these moments is kept."""
+    sampling: Literal["natural", "sqrt", "balanced"] = "natural"
+    """How often a class is seen: as it comes, by the square root of its size, or as often as every other; tweets of a
+    small class then come again."""
+    class_weights: Literal["none", "sqrt", "balanced"] = "none"
+    """What a tweet of a class weighs in the loss: the same, 1 / sqrt(its size) or 1 / its size."""
+    select_by: Literal["macro_f1", "balanced_accuracy", "weighted_f1", "accuracy"] = "macro_f1"
+    """Metric of the validation split that chooses the adapter to keep; balanced_accuracy is macro-recall."""
+    patience: int | None = None
+    """Stop after so many validations in a row that were not the best; null trains to the end."""
+    b_learning_rate: float = 1.0
+    """LoRA+: the learning rate of the B matrices as a multiple of that of the A matrices."""
+    report_to: list[str] = field(default_factory=list)
+    """Trackers that transformers knows, such as wandb or mlflow, besides training.jsonl and TensorBoard."""
     seed: int = 42
     """Seed of the adapter's start and of the order of the tweets."""
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: TrainConfig) -> Path | None:
     """Tunes a language model into a classifier of tweets.
 
     Trains a LoRA adapter to complete the prompt with the label. Several times on the way the validation split is
     decoded, and the adapter with the best macro-F1 is kept. It is then loaded again onto a fresh base model and must
     predict the same. Writes a folder with adapter/, config.yaml, training.jsonl, tensorboard/ and manifest.json.
+    torchrun or accelerate launch start it in several processes, on one machine or many.
     """
     _check(config)
     dataset = PreparedDataset.load(config.dataset)
@@ -83,55 +104,70 @@ def train(config: TrainConfig) -> Path:
     train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
     if not train_rows or not val_rows:
         raise PipelineError(f"{config.dataset}: expected rows in train.json and val.json; prepare it with more tweets")
-    out = refuse_existing(config.out)
+    out = Path(config.out)
+    if int(os.environ.get("RANK", "0")) == 0:  # the others come later, when the folder may be there
+        refuse_existing(out)
 
     log.info("loading PyTorch and transformers")
     from pipeline.model.adapter import LoraSettings
     from pipeline.model.base import check_base_model, resolve_base_model
     from pipeline.model.encoding import Encoder
     from pipeline.model.loading import load_tokenizer, place
+    from pipeline.model.processes import Processes
     from pipeline.model.training import TrainingSettings, tune
 
     check_base_model(config.base_model)
     placement = place(config.precision, config.device)
+    processes = Processes(placement.device)
+    if config.batch_size % (config.micro_batch_size * processes.count):
+        raise PipelineError(
+            f"--batch_size {config.batch_size}: expected a multiple of micro_batch_size times the number of processes, "
+            f"{config.micro_batch_size} x {processes.count}"
+        )
     base = resolve_base_model(config.base_model)
     encoder = Encoder(load_tokenizer(base), task, config.max_length)
     log.info(
         "tuning %s in %s on %s: %d tweets, %d for validation, %d classes",
         base.name, placement.precision, placement.device, len(train_rows), len(val_rows), len(task.labels),
     )  # fmt: skip
-    try:
-        out.mkdir(parents=True)
-    except FileExistsError:
-        refuse_existing(out)  # another run was faster
-    write_text(out / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+    if processes.first:
+        try:
+            out.mkdir(parents=True)
+        except FileExistsError:
+            refuse_existing(out)  # another run was faster
+        write_text(out / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+    processes.wait()
     result = tune(
         base,
         placement,
         encoder,
         train_rows,
         val_rows,
-        lora=LoraSettings(config.lora.r, config.lora.alpha, config.lora.dropout, tuple(config.lora.target_modules)),
+        lora=LoraSettings(**dataclasses.asdict(config.lora) | {"target_modules": tuple(config.lora.target_modules)}),
         settings=TrainingSettings(
             **{f.name: getattr(config, f.name) for f in dataclasses.fields(TrainingSettings)},
         ),
         score=_validation_score(task),
         folder=out,
+        processes=processes,
     )
+    if not processes.first:
+        return None
     content = {
         "parents": {"dataset": {"path": str(config.dataset), "sha256": dataset.sha256}},
         "base_model": dataclasses.asdict(base),
         "precision": placement.precision,
         "dtype": str(placement.dtype).removeprefix("torch."),
         "device": placement.device,
+        "processes": processes.count,
         "max_length": config.max_length,
         "config": dataclasses.asdict(config),
         "result": dataclasses.asdict(result),
     }
     write_manifest(out, "run", task, content, skip=("tensorboard",))
     log.info(
-        "trained %d steps in %.0f s (%.1f tweets/s); kept step %d, macro-F1 %.3f on validation; reloaded and the same",
-        result.steps, result.seconds, result.tweets_per_second, result.best_step, result.best_score,
+        "trained %d steps in %.0f s (%.1f tweets/s); kept step %d, %s %.3f on validation; reloaded and the same",
+        result.steps, result.seconds, result.tweets_per_second, result.best_step, config.select_by, result.best_score,
     )  # fmt: skip
     if result.unparsed_rate > _MANY_UNPARSED:
         log.warning(
@@ -150,9 +186,16 @@ def _check(config: TrainConfig) -> None:
         name: getattr(config, name)
         for name in ("batch_size", "micro_batch_size", "epochs", "learning_rate", "evaluations", "max_length")
     }
-    positive |= {"lora.r": config.lora.r, "lora.alpha": config.lora.alpha}
-    if config.max_steps is not None:
-        positive["max_steps"] = config.max_steps
+    positive |= {"lora.r": config.lora.r, "lora.alpha": config.lora.alpha, "b_learning_rate": config.b_learning_rate}
+    positive |= {
+        name: value
+        for name, value in {
+            "max_steps": config.max_steps,
+            "patience": config.patience,
+            "lora.last_layers": config.lora.last_layers,
+        }.items()
+        if value is not None
+    }
     for name, value in positive.items():
         if not (math.isfinite(value) and value > 0):
             raise PipelineError(f"--{name}: expected a number above 0, got {value}")
@@ -171,13 +214,16 @@ def _check(config: TrainConfig) -> None:
 
 
 def _validation_score(task: Task) -> Callable[[Sequence[str], Sequence[str | None]], dict[str, float]]:
-    """Metrics of decoded labels; the first chooses the checkpoint, the others tell how it goes."""
+    """Metrics of decoded labels; one of them chooses the checkpoint, the others tell how it goes."""
     from pipeline.scoring.confusion import confusion
-    from pipeline.scoring.metrics import balanced_accuracy, macro_f1, unparsed_rate
+    from pipeline.scoring.metrics import accuracy, balanced_accuracy, macro_f1, unparsed_rate, weighted_f1
+
+    metrics = {
+        metric.__name__: metric for metric in (macro_f1, balanced_accuracy, weighted_f1, accuracy, unparsed_rate)
+    }
 
     def score(y_true: Sequence[str], y_pred: Sequence[str | None]) -> dict[str, float]:
         matrix = confusion(y_true, y_pred, labels=task.labels)
-        metrics = {"macro_f1": macro_f1, "balanced_accuracy": balanced_accuracy, "unparsed_rate": unparsed_rate}
         return {name: float(metric(matrix)) for name, metric in metrics.items()}
 
     return score

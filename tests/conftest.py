@@ -105,7 +105,7 @@ def learnt(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> "tuple
         batch_size=12,
         micro_batch_size=12,
         epochs=99,
-        max_steps=150,
+        max_steps=200,
         learning_rate=1e-2,
         warmup=0.1,
         evaluations=2,

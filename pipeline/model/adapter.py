@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 
@@ -21,13 +22,16 @@ class LoraSettings:
     """LoRA's numbers (Hu et al. 2021): rank r, scaling alpha / r, dropout on the adapter's input, 0 to 1.
 
     ``target_modules`` names linear layers by their last name part, or is ``("all-linear",)`` for every one but the
-    output layer.
+    output layer. ``last_layers`` puts adapters into so many layers from above; None into all. ``variant`` is lora,
+    rslora (scaling alpha / sqrt r, Kalajdzievski 2023), dora (Liu et al. 2024) or pissa (Meng et al. 2024).
     """
 
     r: int
     alpha: int
     dropout: float
     target_modules: tuple[str, ...]
+    last_layers: int | None = None
+    variant: str = "lora"
 
 
 def add_lora(model: Any, settings: LoraSettings) -> Any:
@@ -37,16 +41,26 @@ def add_lora(model: Any, settings: LoraSettings) -> Any:
     to fp32), so that a reloaded adapter meets exactly the model it was trained on.
 
     Raises:
-        PipelineError: a target names no linear layer; PEFT itself trains the others without a word.
+        PipelineError: a target names no linear layer (PEFT itself trains the others without a word), or the model has
+            too few layers or digits for the settings.
     """
-    every = settings.target_modules == ("all-linear",)
-    if not every:
-        _check_targets(model, settings.target_modules)
+    names = _targets(model, settings.target_modules)
+    depth = model.config.num_hidden_layers
+    last = settings.last_layers
+    if last is not None and last > depth:
+        raise PipelineError(f"lora.last_layers: this model has {depth} layers, got {last}; lower it")
+    if settings.variant == "pissa" and model.dtype != torch.float32:
+        # It moves the largest part of the weights into the adapter; what is left would be rounded a second time.
+        raise PipelineError(f"lora.variant pissa: expected weights in fp32, got {model.dtype}; add --precision fp32")
     config = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules="all-linear" if every else list(settings.target_modules),
+        target_modules=names,
+        layers_to_transform=None if last is None else list(range(depth - last, depth)),
+        use_rslora=settings.variant == "rslora",
+        use_dora=settings.variant == "dora",
+        init_lora_weights="pissa" if settings.variant == "pissa" else True,
         bias="none",
         task_type="CAUSAL_LM",
     )
@@ -57,6 +71,30 @@ def add_lora(model: Any, settings: LoraSettings) -> Any:
         "LoRA: %s trainable parameters in %d layers", f"{trainable:,}", len(tuned.base_model.targeted_module_names)
     )
     return tuned
+
+
+class AdapterFiles:
+    """How an adapter is saved: as plain LoRA for the model as it was, whatever its training began with."""
+
+    def __init__(self, model: Any, beginning: Path) -> None:
+        """Keeps in the folder ``beginning`` what converts the adapter later, where one needs converting (PiSSA)."""
+        self._model = model
+        self._beginning: Path | None = None
+        config = model.peft_config["default"]
+        if config.init_lora_weights == "pissa":
+            self._beginning = beginning
+            config.init_lora_weights = True  # else PEFT would take the saved weights for those to begin with
+            with quiet():
+                model.save_pretrained(beginning)
+            config.init_lora_weights = "pissa"
+
+    def save(self, folder: Path) -> None:
+        """Writes the adapter as it is now."""
+        with quiet():
+            if self._beginning is None:
+                self._model.save_pretrained(folder)
+            else:
+                self._model.save_pretrained(folder, path_initial_model_for_weight_conversion=str(self._beginning))
 
 
 def check_adapter(folder: Path) -> None:
@@ -78,16 +116,19 @@ def check_adapter(folder: Path) -> None:
         )
 
 
-def _check_targets(model: Any, targets: Sequence[str]) -> None:
+def _targets(model: Any, targets: Sequence[str]) -> list[str]:
     output = model.get_output_embeddings()
     linear = {
         name.rsplit(".", 1)[-1]
         for name, module in model.named_modules()
         if hasattr(module, "in_features") and module is not output
     }
+    if tuple(targets) == ("all-linear",):
+        return sorted(linear)
     missing = sorted(set(targets) - linear)
     if missing:
         raise PipelineError(
             f"lora.target_modules: this model has no linear layer named {', '.join(missing)}; "
             f"expected some of {', '.join(sorted(linear))}, or all-linear"
         )
+    return list(targets)

@@ -104,7 +104,7 @@ class PackedCollator:
     """Lays a batch out as one row: the scaffold once, then every tweet without padding; see ``attention.attend``."""
 
     def __init__(self, encoder: Encoder) -> None:
-        self._prefix = encoder.prefix
+        self.prefix = encoder.prefix
         self._longest = encoder.longest_completion
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
@@ -114,8 +114,8 @@ class PackedCollator:
         the Trainer, which counts labels, holds it for a token that nothing predicts.
         """
         rows = [example.ids for example in examples]
-        prefix, width = len(self._prefix), max(map(len, rows))
-        ids = [*self._prefix, *itertools.chain.from_iterable(rows)]
+        prefix, width = len(self.prefix), max(map(len, rows))
+        ids = [*self.prefix, *itertools.chain.from_iterable(rows)]
         positions = [*range(prefix), *itertools.chain.from_iterable(range(prefix, prefix + len(row)) for row in rows)]
         starts = list(itertools.accumulate(map(len, rows), initial=prefix))
         slots = [[start + min(i, len(row) - 1) for i in range(width)] for start, row in zip(starts, rows, strict=False)]

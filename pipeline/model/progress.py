@@ -2,8 +2,7 @@
 
 import math
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -17,8 +16,9 @@ from pipeline.errors import PipelineError
 class TrainingProgress(TrainerCallback):
     """A bar on stderr in tweets, with rate, time left, loss and the latest validation score."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, chosen_by: str) -> None:
         self._batch_size = batch_size
+        self._captions = {"loss": "loss", f"eval_{chosen_by}": f"val {chosen_by.replace('_', '-')}"}
         self._bar: tqdm[Any] | None = None
         self._shown: dict[str, str] = {}
 
@@ -33,7 +33,7 @@ class TrainingProgress(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """Shows the latest loss and score at the bar's end."""
-        for key, caption in (("loss", "loss"), ("eval_macro_f1", "val macro-F1")):
+        for key, caption in self._captions.items():
             if logs and key in logs:
                 self._shown[caption] = f"{logs[key]:.3f}"
         if self._bar:
@@ -49,16 +49,8 @@ class TrainingLog(TrainerCallback):
     """Writes each log record as one line of JSON, at once, so that a killed run keeps what it knew."""
 
     def __init__(self, path: Path, steps_per_epoch: float) -> None:
+        self._path = path
         self._steps_per_epoch = steps_per_epoch
-        self._file = path.open("w", encoding="utf-8", buffering=1)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """One line: the step, the epoch and what was measured.
@@ -74,7 +66,8 @@ class TrainingLog(TrainerCallback):
             )
         # The Trainer takes the whole training for one epoch.
         epoch = {"epoch": round(state.global_step / self._steps_per_epoch, 4)}
-        self._file.writelines(dump_jsonl([{"step": state.global_step, **(logs or {}), **epoch}]))
+        with self._path.open("a", encoding="utf-8") as file:
+            file.writelines(dump_jsonl([{"step": state.global_step, **(logs or {}), **epoch}]))
 
 
 def tensorboard(folder: Path) -> TensorBoardCallback:

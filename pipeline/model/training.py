@@ -3,6 +3,7 @@
 import gc
 import logging
 import math
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -11,35 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainingArguments, set_seed
+from peft.optimizers import create_loraplus_optimizer
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from pipeline.artifacts import Row, share
-from pipeline.errors import PipelineError, first_line
-from pipeline.model.adapter import LoraSettings, add_lora, check_adapter
-from pipeline.model.attention import NAME as PACKED
-from pipeline.model.attention import attention
+from pipeline.errors import PipelineError
+from pipeline.model.adapter import AdapterFiles, LoraSettings, add_lora, check_adapter
 from pipeline.model.base import BaseModel
 from pipeline.model.decoding import Classifier, Decoded
 from pipeline.model.encoding import Encoder
-from pipeline.model.examples import (
-    CompletionLoss,
-    Example,
-    PackedCollator,
-    PaddedCollator,
-    Schedule,
-    class_weights,
-    encode_examples,
-    in_order,
-)
+from pipeline.model.examples import CompletionLoss, Schedule, class_weights, encode_examples, in_order
+from pipeline.model.layout import Layout
 from pipeline.model.loading import Placement, load_base, load_tuned, quiet
+from pipeline.model.processes import Processes
 from pipeline.model.progress import TrainingLog, TrainingProgress, tensorboard
-from pipeline.model.validation import Score, Validation
+from pipeline.model.validation import Score, Validation, decode_together
 
 logger = logging.getLogger(__name__)
-
-# How far, relative to their norm, logits of packed rows may lie from those of whole prompts: rounding, no more.
-_EXACT, _ROUNDED = 1e-3, 0.05
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,9 @@ class TrainingSettings:
 
     ``max_steps`` is a limit on what ``epochs`` asks for; ``evaluations`` is how often in a run the validation split
     is decoded, evenly spread, the last time at the end. ``sampling`` is a way of ``examples.SAMPLING``,
-    ``class_weights`` one of ``examples.class_weights``.
+    ``class_weights`` one of ``examples.class_weights``. ``select_by`` names the metric of the score that chooses the
+    adapter, ``patience`` the validations without a better one after which the training ends. ``b_learning_rate`` is a
+    factor of LoRA+. ``report_to`` names trackers that the Trainer knows.
     """
 
     batch_size: int
@@ -61,13 +53,17 @@ class TrainingSettings:
     seed: int
     sampling: str = "natural"
     class_weights: str = "none"
+    select_by: str = "macro_f1"
+    patience: int | None = None
+    b_learning_rate: float = 1.0
+    report_to: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class TrainingResult:
     """What a training came to.
 
-    ``best_step`` is the optimizer step whose adapter was kept, ``best_score`` its macro-F1 on the validation split and
+    ``best_step`` is the optimizer step whose adapter was kept, ``best_score`` its score on the validation split and
     ``unparsed_rate`` the share of its answers there, 0 to 1, that are no label;
     ``seconds`` the time in the training loop, ``training_seconds`` the same without validation, of which the rate is;
     ``shortened`` the number of training tweets that lost their end to fit.
@@ -95,16 +91,19 @@ def tune(
     settings: TrainingSettings,
     score: Score,
     folder: Path,
+    processes: Processes | None = None,
 ) -> TrainingResult:
     """Trains an adapter and writes ``adapter/ tensorboard/ training.jsonl`` into ``folder``.
 
-    The loss covers the completion only. The adapter whose decoded validation labels have the best macro-F1 is kept,
-    saved, loaded again onto a fresh base, and must predict the same.
+    The loss covers the completion only. The adapter whose decoded validation labels are the best is kept, saved,
+    loaded again onto a fresh base, and must predict the same. ``processes`` are those that train together; None is this
+    one alone.
 
     Raises:
         PipelineError: a LoRA target does not exist, or the saved adapter is empty or predicts something else.
         MemoryError: the GPU is too small; the message says what to lower.
     """
+    processes = processes or Processes(placement.device)
     set_seed(settings.seed)
     model = load_base(base, placement)
     context = getattr(model.config, "max_position_embeddings", encoder.max_length)
@@ -112,7 +111,9 @@ def tune(
         raise PipelineError(f"--max_length {encoder.max_length}: {base.name} reads at most {context} tokens; lower it")
     model = add_lora(model, lora)
     try:
-        result, expected = _train(Classifier(model, encoder), train, val, settings, score, folder)
+        result, expected = _train(
+            Classifier(model, encoder), train, val, lora, settings, score, folder=folder, processes=processes
+        )
     except torch.OutOfMemoryError as error:
         raise MemoryError(
             f"{placement.device}: {settings.micro_batch_size} tweets of up to {encoder.max_length} tokens do not fit; "
@@ -120,9 +121,8 @@ def tune(
         ) from error
     del model
     gc.collect()  # the check loads a second model; this one makes room first
-    _check_reload(
-        Classifier(load_tuned(base, folder / "adapter", placement), encoder), folder / "adapter", val, expected
-    )
+    again = Classifier(load_tuned(base, folder / "adapter", placement), encoder)
+    _check_reload(again, folder / "adapter", val, expected, processes)
     return result
 
 
@@ -130,9 +130,12 @@ def _train(
     classifier: Classifier,
     train: Sequence[Row],
     val: Sequence[Row],
+    lora: LoraSettings,
     settings: TrainingSettings,
     score: Score,
+    *,
     folder: Path,
+    processes: Processes,
 ) -> tuple[TrainingResult, list[Decoded]]:
     """The training proper. Gives also what the model with the saved adapter answered to the validation split."""
     model, encoder = classifier.model, classifier.encoder
@@ -146,75 +149,79 @@ def _train(
     labels = [row.output for row in train]
     order = in_order(labels, steps * settings.batch_size, settings.sampling, settings.seed)
     weights = class_weights(Counter(labels), encoder.task.labels, settings.class_weights)
-    collator = _collator(model, encoder, examples)
-    validation = Validation(classifier, val, score, math.ceil(steps / settings.evaluations), folder / "adapter")
-    with TrainingLog(folder / "training.jsonl", len(train) / settings.batch_size) as log:
-        trainer = Trainer(
-            model=model,
-            args=_arguments(settings, model.device.type, steps, folder),
-            train_dataset=Schedule(examples, order, settings.batch_size),
-            data_collator=collator,
-            compute_loss_func=CompletionLoss(encoder, weights),
-            callbacks=[
-                TrainingProgress(settings.batch_size),
-                validation,
+    with tempfile.TemporaryDirectory(prefix=".scratch.", dir=folder) as scratch:
+        layout = Layout(model, encoder, examples, last_layers=lora.last_layers, scratch=Path(scratch))
+        validation = Validation(
+            classifier,
+            val,
+            score,
+            every=math.ceil(steps / settings.evaluations),
+            chosen_by=settings.select_by,
+            patience=settings.patience,
+            adapter=folder / "adapter",
+            files=AdapterFiles(model, Path(scratch) / "beginning"),
+            processes=processes,
+            decoding=layout.decoding,
+        )
+        callbacks: list[TrainerCallback] = [validation]
+        if processes.first:
+            log = TrainingLog(folder / "training.jsonl", len(train) / settings.batch_size)
+            callbacks = [
+                TrainingProgress(settings.batch_size, settings.select_by),
+                *callbacks,
                 log,
                 tensorboard(folder / "tensorboard"),
-            ],
+            ]
+        trainer = Trainer(
+            model=model,
+            args=_arguments(settings, model.device.type, steps, folder, processes),
+            train_dataset=Schedule(examples, order, settings.batch_size),
+            data_collator=layout.collator,
+            compute_loss_func=CompletionLoss(encoder, weights),
+            callbacks=callbacks,
+            optimizers=(_optimizer(model, settings), None),
         )
         trainer.remove_callback(PrinterCallback)
         validation.log = trainer.log
         started = time.monotonic()
-        with quiet(), attention(model, PACKED if isinstance(collator, PackedCollator) else validation.attention):
+        with quiet(), layout.training():
             trainer.train()
         seconds = time.monotonic() - started
-    share(folder / "adapter")
+    if processes.first:
+        share(folder / "adapter")
+    processes.wait()
+    done = trainer.state.global_step
     result = TrainingResult(
-        steps=steps,
+        steps=done,
         best_step=validation.best_step,
         best_score=validation.best_score,
         unparsed_rate=sum(answer.generate is None for answer in validation.best_answers) / len(val),
         seconds=round(seconds, 1),
         training_seconds=round(seconds - validation.seconds, 1),
-        tweets_per_second=round(steps * settings.batch_size / (seconds - validation.seconds), 2),
+        tweets_per_second=round(done * settings.batch_size / (seconds - validation.seconds), 2),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         shortened=shortened,
     )
     return result, validation.best_answers
 
 
-def _collator(model: Any, encoder: Encoder, examples: Sequence[Example]) -> PackedCollator | PaddedCollator:
-    """Packed rows where the model computes the same with them as with whole prompts, which is tried on two tweets."""
-    packed, padded = PackedCollator(encoder), PaddedCollator(encoder)
-    # Dropped attention weights would need another gradient.
-    why = "it drops attention weights" if getattr(model.config, "attention_dropout", 0) else ""
-    if not why:
-        trial = sorted(examples[:16], key=lambda example: len(example.ids))[:: max(1, len(examples[:16]) - 1)]
-        try:
-            with torch.inference_mode():
-                expected = model(**_inputs(padded(trial), model.device)).logits.flatten(0, 1).float()
-                with attention(model, PACKED):
-                    got = model(**_inputs(packed(trial), model.device)).logits.flatten(0, 1).float()
-        except (TypeError, ValueError, KeyError, RuntimeError, AttributeError) as error:
-            why = first_line(error)
-        else:
-            difference = float((got - expected).norm() / expected.norm())
-            if not difference < (_ROUNDED if model.dtype != torch.float32 else _EXACT):
-                why = f"its answers would differ by {difference:.1%}"
-    if why:
-        logger.warning("%s cannot be trained on packed rows (%s): whole prompts are slower", type(model).__name__, why)
-    return padded if why else packed
+def _optimizer(model: Any, settings: TrainingSettings) -> torch.optim.Optimizer | None:
+    """LoRA+ (Hayou et al. 2024): the B matrices learn faster than the A matrices. None for the Trainer's own AdamW."""
+    if settings.b_learning_rate == 1:
+        return None
+    optimizer: torch.optim.Optimizer = create_loraplus_optimizer(
+        model, torch.optim.AdamW, lr=settings.learning_rate, loraplus_lr_ratio=settings.b_learning_rate
+    )
+    return optimizer
 
 
-def _inputs(batch: dict[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
-    return {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
-
-
-def _arguments(settings: TrainingSettings, device: str, steps: int, folder: Path) -> TrainingArguments:
+def _arguments(
+    settings: TrainingSettings, device: str, steps: int, folder: Path, processes: Processes
+) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.micro_batch_size,
-        gradient_accumulation_steps=settings.batch_size // settings.micro_batch_size,
+        gradient_accumulation_steps=settings.batch_size // (settings.micro_batch_size * processes.count),
         max_steps=steps,
         learning_rate=settings.learning_rate,
         warmup_steps=round(settings.warmup * steps),
@@ -223,11 +230,13 @@ def _arguments(settings: TrainingSettings, device: str, steps: int, folder: Path
         # No autocast: activations have the model's dtype, the adapter is fp32, and decoding computes the same way.
         bf16=False,
         use_cpu=device == "cpu",
+        ddp_backend="gloo" if device == "cpu" and processes.count > 1 else None,
+        ddp_find_unused_parameters=False,
         train_sampling_strategy="sequential",  # the schedule has the order
         logging_steps=max(1, min(10, steps // (2 * settings.evaluations))),
         eval_strategy="no",  # decoded labels count, not the loss alone: see Validation
         save_strategy="no",  # the validation saves the best adapter itself
-        report_to="none",
+        report_to=list(settings.report_to),
         disable_tqdm=True,
         dataloader_pin_memory=device == "cuda",
         remove_unused_columns=False,
@@ -238,14 +247,16 @@ def _arguments(settings: TrainingSettings, device: str, steps: int, folder: Path
     return arguments
 
 
-def _check_reload(again: Classifier, adapter: Path, val: Sequence[Row], expected: Sequence[Decoded]) -> None:
+def _check_reload(
+    again: Classifier, adapter: Path, val: Sequence[Row], expected: Sequence[Decoded], processes: Processes
+) -> None:
     """The adapter, loaded onto a fresh base, must predict what the trained model predicted.
 
     Raises:
         PipelineError: the adapter is empty, or a prediction differs.
     """
     check_adapter(adapter)
-    answers = again.decode([row.input for row in val], progress="checking the saved adapter")
+    answers = decode_together(again, [row.input for row in val], processes, progress="checking the saved adapter")
     different = sum(a.completion != b.completion for a, b in zip(answers, expected, strict=True))
     if different:
         raise PipelineError(

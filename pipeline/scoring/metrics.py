@@ -59,6 +59,12 @@ def macro_f1(matrix: Matrix) -> Floats:
     return np.asarray(f1(matrix).mean(-1))
 
 
+def weighted_f1(matrix: Matrix) -> Floats:
+    """Mean of the classes' F1, each weighted by its support, shape ``(...)``: kind to large classes."""
+    support = matrix.sum(-1)
+    return _ratio((f1(matrix) * support).sum(-1), support.sum(-1))
+
+
 def macro_precision(matrix: Matrix) -> Floats:
     """Mean of the classes' precision, shape ``(...)``; a class that is never predicted counts 0."""
     return np.asarray(precision(matrix).mean(-1))

@@ -1,5 +1,6 @@
 """Training batches: what is learnt, in which order, and that packed rows compute what whole prompts do."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pipeline.artifacts import Row
-from pipeline.model import training
+from pipeline.errors import PipelineError
 from pipeline.model.adapter import LoraSettings, add_lora
 from pipeline.model.attention import NAME, attention
 from pipeline.model.base import BaseModel, resolve_base_model
@@ -32,8 +33,10 @@ from pipeline.model.examples import (
     in_order,
     quotas,
 )
+from pipeline.model.layout import Layout
 from pipeline.model.loading import Placement, load_base, load_tokenizer, place
 from pipeline.model.lora_linear import LoraLinear
+from pipeline.model.lower_layers import LowerLayers
 from pipeline.task import Task
 
 LORA = LoraSettings(4, 16, 0.0, ("all-linear",))
@@ -68,8 +71,8 @@ def encoder(tiny_llama: Path) -> Encoder:
     return Encoder(load_tokenizer(resolve_base_model(str(tiny_llama))), Task(), 128)
 
 
-def with_lora(base: BaseModel, placement: Placement) -> Any:
-    model = add_lora(load_base(base, placement), LORA)
+def with_lora(base: BaseModel, placement: Placement, lora: LoraSettings = LORA) -> Any:
+    model = add_lora(load_base(base, placement), lora)
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # at its start of zero the A matrices would get no gradient
@@ -111,7 +114,7 @@ def test_loss_and_gradients_are_those_of_the_plain_computation(
     assert not any(isinstance(module, LoraLinear) for module in theirs.modules())
     theirs.load_state_dict(model.state_dict())
     expected = plain_loss(theirs, encoder, rows)
-    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert_close(gradients(model, loss), gradients(theirs, expected))
 
 
@@ -121,7 +124,7 @@ def test_the_same_holds_for_quantised_weights(family: BaseModel, encoder: Encode
     model = with_lora(family, Placement("cpu", precision, torch.float32))
     rows = make_rows(5)
     loss, expected = ours(model, encoder, rows, PackedCollator(encoder)), plain_loss(model, encoder, rows)
-    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert_close(gradients(model, loss), gradients(model, expected))
 
 
@@ -179,13 +182,21 @@ def test_a_batch_can_be_checked_by_eye(encoder: Encoder) -> None:
     assert slots[batch["places"]].tolist() == list(range(prefix, len(ids)))
 
 
+def laid_out(model: Any, encoder: Encoder, rows: Sequence[Row], scratch: Path, last: int | None = None) -> Layout:
+    return Layout(model, encoder, encode_examples(encoder, rows)[0], last_layers=last, scratch=scratch)
+
+
 @pytest.mark.parametrize("family", ["llama"], indirect=True)
 def test_a_model_that_computes_something_else_on_packed_rows_gets_whole_prompts(
-    family: BaseModel, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    family: BaseModel,
+    encoder: Encoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     model = with_lora(family, place("fp32", "cpu"))
-    examples, _ = encode_examples(encoder, make_rows(6))
-    assert isinstance(training._collator(model, encoder, examples), PackedCollator)
+    rows = make_rows(6)
+    assert isinstance(laid_out(model, encoder, rows, tmp_path).collator, PackedCollator)
     assert not caplog.records
     whole = PackedCollator.__call__
 
@@ -194,13 +205,43 @@ def test_a_model_that_computes_something_else_on_packed_rows_gets_whole_prompts(
         return batch | {"position_ids": batch["position_ids"] * 0}
 
     monkeypatch.setattr(PackedCollator, "__call__", blind)
-    assert isinstance(training._collator(model, encoder, examples), PaddedCollator)
+    assert isinstance(laid_out(model, encoder, rows, tmp_path).collator, PaddedCollator)
     assert "its answers would differ by" in caplog.text
     monkeypatch.undo()
     caplog.clear()
     model.config.attention_dropout = 0.1
-    assert isinstance(training._collator(model, encoder, examples), PaddedCollator)
+    assert isinstance(laid_out(model, encoder, rows, tmp_path).collator, PaddedCollator)
     assert "it drops attention weights" in caplog.text
+
+
+@pytest.mark.parametrize("family", FAMILIES, indirect=True)
+def test_layers_below_the_adapters_are_computed_once_and_change_nothing(
+    family: BaseModel, encoder: Encoder, tmp_path: Path
+) -> None:
+    model = with_lora(family, place("fp32", "cpu"), dataclasses.replace(LORA, last_layers=1))
+    assert {name.split(".layers.")[1][0] for name, p in model.named_parameters() if p.requires_grad} == {"1"}
+    rows = make_rows(9)
+    examples, _ = encode_examples(encoder, rows)
+    layout = Layout(model, encoder, examples, last_layers=1, scratch=tmp_path)
+    assert isinstance(layout.collator, LowerLayers)
+    some = [7, 2, 5]
+    batch = layout.collator([examples[i] for i in some])
+    labels = batch.pop("labels")
+    with layout.training():
+        assert [type(layer).__name__ == "_LeftOut" for layer in model.get_decoder().layers] == [True, False]
+        loss = CompletionLoss(encoder)(model(**batch), labels)
+        with layout.decoding():
+            expected = plain_loss(model, encoder, [rows[i] for i in some])
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert_close(gradients(model, loss), gradients(model, expected))
+
+
+@pytest.mark.parametrize("family", ["llama"], indirect=True)
+def test_more_layers_than_there_are_and_pissa_in_few_digits_are_refused(family: BaseModel) -> None:
+    with pytest.raises(PipelineError, match=r"lora.last_layers: this model has 2 layers, got 3"):
+        with_lora(family, place("fp32", "cpu"), dataclasses.replace(LORA, last_layers=3))
+    with pytest.raises(PipelineError, match=r"lora.variant pissa: expected weights in fp32, got torch.bfloat16"):
+        with_lora(family, place("bf16", "cpu"), dataclasses.replace(LORA, variant="pissa"))
 
 
 counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 60), min_size=1)

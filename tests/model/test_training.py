@@ -27,10 +27,13 @@ SETTINGS = TrainingSettings(
 
 
 def accuracy(y_true: Sequence[str], y_pred: Sequence[str | None]) -> dict[str, float]:
-    return {"macro_f1": sum(a == b for a, b in zip(y_true, y_pred, strict=True)) / len(y_true)}
+    share = sum(a == b for a, b in zip(y_true, y_pred, strict=True)) / len(y_true)
+    return {"macro_f1": share, "accuracy": share}
 
 
-def tuned(tiny_llama: Path, folder: Path, precision: str, settings: TrainingSettings = SETTINGS) -> TrainingResult:
+def tuned(
+    tiny_llama: Path, folder: Path, precision: str, settings: TrainingSettings = SETTINGS, lora: LoraSettings = LORA
+) -> TrainingResult:
     base = resolve_base_model(str(tiny_llama))
     encoder = Encoder(load_tokenizer(base), Task(), 128)
     folder.mkdir()
@@ -40,7 +43,7 @@ def tuned(tiny_llama: Path, folder: Path, precision: str, settings: TrainingSett
         encoder,
         make_rows(48),
         make_rows(12, start=100),
-        lora=LORA,
+        lora=lora,
         settings=settings,
         score=accuracy,
         folder=folder,
@@ -89,6 +92,44 @@ def test_the_loss_of_the_validation_is_that_of_plain_scoring(
     rows = make_rows(12, start=100)
     with torch.inference_mode():
         assert logged == pytest.approx(float(plain_loss(model, encoder, rows)), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [
+        dataclasses.replace(LORA, variant="rslora"),
+        dataclasses.replace(LORA, variant="dora"),
+        dataclasses.replace(LORA, variant="pissa"),
+        dataclasses.replace(LORA, dropout=0.1),
+        dataclasses.replace(LORA, last_layers=1),
+    ],
+    ids=["rslora", "dora", "pissa", "dropout", "last layer"],
+)
+def test_every_kind_of_adapter_is_saved_and_predicts_the_same_when_loaded(
+    tiny_llama: Path, tmp_path: Path, lora: LoraSettings
+) -> None:
+    result = tuned(tiny_llama, tmp_path / "run", "fp32", lora=lora)  # which checks it
+    assert result.steps == 8
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["adapter", "tensorboard", "training.jsonl"]
+
+
+def test_levers_for_small_classes_and_the_optimizer_are_trained_with(tiny_llama: Path, tmp_path: Path) -> None:
+    plain = tuned(tiny_llama, tmp_path / "plain", "fp32")
+    for number, change in enumerate(
+        ({"sampling": "balanced"}, {"class_weights": "balanced"}, {"b_learning_rate": 4.0}, {"select_by": "accuracy"})
+    ):
+        result = tuned(tiny_llama, tmp_path / str(number), "fp32", dataclasses.replace(SETTINGS, **change))  # type: ignore[arg-type]
+        assert result.steps == plain.steps
+
+
+def test_training_stops_when_it_gets_no_better(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, 0.6, 0.55, 0.58, 0.7])
+    monkeypatch.setattr(f"{__name__}.accuracy", lambda y_true, y_pred: {"macro_f1": next(scores)})
+    patient = dataclasses.replace(SETTINGS, evaluations=8, patience=2)
+    result = tuned(tiny_llama, tmp_path / "run", "fp32", patient)
+    assert (result.steps, result.best_step, result.best_score) == (4, 2, 0.6)
 
 
 def test_the_same_seed_gives_the_same_adapter(tiny_llama: Path, tmp_path: Path) -> None:

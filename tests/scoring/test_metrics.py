@@ -32,6 +32,8 @@ def test_metrics_agree_with_scikit_learn(rows: list[tuple[str, str | None]]) -> 
     assert metrics.accuracy(matrix) == pytest.approx(sk.accuracy_score(y_true, y_pred), abs=1e-12)
     assert metrics.balanced_accuracy(matrix) == pytest.approx(sk.balanced_accuracy_score(y_true, y_pred), abs=1e-12)
     assert metrics.macro_f1(matrix) == pytest.approx(sk.f1_score(y_true, y_pred, average="macro", **options), abs=1e-12)
+    weighted = sk.f1_score(y_true, y_pred, average="weighted", **options)
+    assert metrics.weighted_f1(matrix) == pytest.approx(weighted, abs=1e-12)
     assert metrics.mcc(matrix) == pytest.approx(sk.matthews_corrcoef(y_true, y_pred), abs=1e-9)
     for ours, theirs in (
         (metrics.precision, sk.precision_score),

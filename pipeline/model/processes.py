@@ -1,0 +1,71 @@
+"""Several processes that train one model together, as torchrun and accelerate start them; one is the usual case."""
+
+import logging
+import os
+from typing import TypeVar
+
+from accelerate import PartialState
+from torch import distributed
+
+Value = TypeVar("Value")
+
+
+class Processes:
+    """This process among those that were started together.
+
+    ``rank`` counts from 0 over all machines, ``local_rank`` over those of this machine; ``count`` is their number. The
+    process of rank 0 alone writes and talks.
+    """
+
+    def __init__(self, device: str) -> None:
+        """Meets the others; waits until all are there.
+
+        Args:
+            device: cpu or cuda, the same for all.
+        """
+        self.count, self.rank, self.local_rank = 1, 0, 0
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            # On a CPU, cpu=True keeps accelerate from looking for a GPU; gloo is what talks between CPUs.
+            state = PartialState(cpu=device == "cpu")
+            self.count, self.rank, self.local_rank = (
+                state.num_processes,
+                state.process_index,
+                state.local_process_index,
+            )
+        if self.rank:
+            logging.getLogger("pipeline").setLevel(logging.WARNING)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and talks."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any of the processes."""
+        if self.count == 1:
+            return here
+        return any(self.gather(here))
+
+    def gather(self, value: Value) -> list[Value]:
+        """The value of every process, in the order of their ranks."""
+        if self.count == 1:
+            return [value]
+        values: list[Value | None] = [None] * self.count
+        distributed.all_gather_object(values, value)
+        return values  # type: ignore[return-value]
+
+    def share_of(self, values: list[Value]) -> list[Value]:
+        """Every ``count``-th of the values: this process's part of a common work."""
+        return values[self.rank :: self.count]
+
+    def joined(self, parts: list[Value], total: int) -> list[Value]:
+        """What ``share_of`` divided, together again and in order, from what each process made of its part."""
+        whole: list[Value | None] = [None] * total
+        for rank, part in enumerate(self.gather(parts)):
+            whole[rank :: self.count] = part
+        return whole  # type: ignore[return-value]
