@@ -12,7 +12,7 @@ from pipeline.errors import first_line
 from pipeline.model.attention import NAME as PACKED
 from pipeline.model.attention import attention
 from pipeline.model.encoding import Encoder
-from pipeline.model.examples import Example, PackedCollator, PaddedCollator
+from pipeline.model.examples import IGNORED, Example, PackedCollator, PaddedCollator
 from pipeline.model.lower_layers import LowerLayers
 
 logger = logging.getLogger(__name__)
@@ -112,10 +112,11 @@ class Layout:
         return f"its answers would differ by {difference:.1%}"
 
     def _logits(self, collator: Collator, examples: Sequence[Example]) -> torch.Tensor:
+        """Logits ``(tokens with a label, vocabulary)``."""
         inputs = {name: tensor.to(self._model.device) for name, tensor in collator(examples).items()}
-        del inputs["labels"]
+        labelled = inputs.pop("labels")[:, 1:].flatten() != IGNORED
         with torch.inference_mode():
-            logits: torch.Tensor = self._model(**inputs).logits.flatten(0, 1).float()
+            logits: torch.Tensor = self._model(**inputs).logits.flatten(0, 1)[labelled].float()
         return logits
 
     def _tell(self, what: str, why: str) -> None:

@@ -40,6 +40,8 @@ from pipeline.model.lower_layers import LowerLayers
 from pipeline.task import Task
 
 LORA = LoraSettings(4, 16, 0.0, ("all-linear",))
+# Of unlike length in tokens.
+LABELS = {"Negative": "Bad", "Neutral": "Neutral", "Positive": "Very good indeed"}
 SMALL = {
     "vocab_size": 400, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 6,
     "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
@@ -50,6 +52,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "glm": {"head_dim": 8, "attention_bias": True, "partial_rotary_factor": 0.5},
     "qwen2": {},
 }
+
+
+def some_rows(n: int) -> list[Row]:
+    return [dataclasses.replace(row, output=LABELS[row.output]) for row in make_rows(n)]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +73,10 @@ def family(request: pytest.FixtureRequest, tiny_llama: Path, tmp_path_factory: p
 
 @pytest.fixture(scope="module")
 def encoder(tiny_llama: Path) -> Encoder:
-    # Completions of one, two and more tokens.
-    return Encoder(load_tokenizer(resolve_base_model(str(tiny_llama))), Task(), 128)
+    tokenizer = load_tokenizer(resolve_base_model(str(tiny_llama)))
+    encoder = Encoder(tokenizer, dataclasses.replace(Task(), labels=tuple(LABELS.values())), 128)
+    assert len({len(completion) for completion in encoder.completions.values()}) > 1  # some are filled up
+    return encoder
 
 
 def with_lora(base: BaseModel, placement: Placement, lora: LoraSettings = LORA) -> Any:
@@ -105,7 +113,7 @@ def test_loss_and_gradients_are_those_of_the_plain_computation(
 ) -> None:
     model = with_lora(family, place("fp32", "cpu"))
     assert any(isinstance(module, LoraLinear) for module in model.modules())
-    rows = make_rows(7)
+    rows = some_rows(7)
     loss = ours(model, encoder, rows, collator(encoder))
     # The yardstick is PEFT's own layer, on the same weights.
     theirs = peft.get_peft_model(load_base(family, place("fp32", "cpu")), peft.LoraConfig(
@@ -122,7 +130,7 @@ def test_loss_and_gradients_are_those_of_the_plain_computation(
 @pytest.mark.parametrize("family", ["llama", "phi3", "glm"], indirect=True)
 def test_the_same_holds_for_quantised_weights(family: BaseModel, encoder: Encoder, precision: str) -> None:
     model = with_lora(family, Placement("cpu", precision, torch.float32))
-    rows = make_rows(5)
+    rows = some_rows(5)
     loss, expected = ours(model, encoder, rows, PackedCollator(encoder)), plain_loss(model, encoder, rows)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert_close(gradients(model, loss), gradients(model, expected))
@@ -131,7 +139,7 @@ def test_the_same_holds_for_quantised_weights(family: BaseModel, encoder: Encode
 @pytest.mark.parametrize("family", ["llama"], indirect=True)
 def test_forward_passes_of_one_step_add_up_to_the_mean(family: BaseModel, encoder: Encoder) -> None:
     model = with_lora(family, place("fp32", "cpu"))
-    rows, collator, loss = make_rows(6), PackedCollator(encoder), CompletionLoss(encoder)
+    rows, collator, loss = some_rows(6), PackedCollator(encoder), CompletionLoss(encoder)
     batches = [collator(encode_examples(encoder, part)[0]) for part in (rows[:4], rows[4:])]
     # The Trainer counts so.
     tokens = sum(int(batch["labels"][:, 1:].ne(IGNORED).sum()) for batch in batches)
@@ -146,7 +154,7 @@ def test_forward_passes_of_one_step_add_up_to_the_mean(family: BaseModel, encode
 @pytest.mark.parametrize("family", ["llama"], indirect=True)
 def test_a_weighted_loss_weighs_whole_tweets_by_their_class(family: BaseModel, encoder: Encoder) -> None:
     model = with_lora(family, place("fp32", "cpu"))
-    rows, labels = make_rows(5), encoder.task.labels
+    rows, labels = some_rows(5), encoder.task.labels
     weights = [0.5, 3.0, 1.25]
     by_hand = sum(
         weights[labels.index(row.output)]
@@ -159,7 +167,7 @@ def test_a_weighted_loss_weighs_whole_tweets_by_their_class(family: BaseModel, e
 
 
 def test_a_batch_can_be_checked_by_eye(encoder: Encoder) -> None:
-    rows = make_rows(3)
+    rows = some_rows(3)
     batch = PackedCollator(encoder)(encode_examples(encoder, rows)[0])
     ids, positions = batch["input_ids"][0].tolist(), batch["position_ids"][0].tolist()
     prefix = len(encoder.prefix)
@@ -195,7 +203,7 @@ def test_a_model_that_computes_something_else_on_packed_rows_gets_whole_prompts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     model = with_lora(family, place("fp32", "cpu"))
-    rows = make_rows(6)
+    rows = some_rows(6)
     assert isinstance(laid_out(model, encoder, rows, tmp_path).collator, PackedCollator)
     assert not caplog.records
     whole = PackedCollator.__call__
@@ -220,7 +228,7 @@ def test_layers_below_the_adapters_are_computed_once_and_change_nothing(
 ) -> None:
     model = with_lora(family, place("fp32", "cpu"), dataclasses.replace(LORA, last_layers=1))
     assert {name.split(".layers.")[1][0] for name, p in model.named_parameters() if p.requires_grad} == {"1"}
-    rows = make_rows(9)
+    rows = some_rows(9)
     examples, _ = encode_examples(encoder, rows)
     layout = Layout(model, encoder, examples, last_layers=1, scratch=tmp_path)
     assert isinstance(layout.collator, LowerLayers)
