@@ -12,6 +12,8 @@ import torch
 from transformers import AttentionInterface
 
 NAME = "shared_prefix"
+# What some models (Gemma 2, gpt-oss, T5) add to attention; what else transformers hands over changes nothing here.
+_MORE = ("softcap", "s_aux", "position_bias")
 
 
 class _PrefixAttention(torch.autograd.Function):
@@ -161,7 +163,7 @@ def attend(
     slots: torch.Tensor,
     places: torch.Tensor,
     future: torch.Tensor,
-    **_: Any,
+    **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of a packed row, in the form that transformers asks for; gives ``(1, N, H, D)``.
 
@@ -169,7 +171,13 @@ def attend(
     ``slots`` ``(B, L)`` says which token stands at each place of each row (anything right of its end: only later
     places see it), ``places`` ``(N - P)`` the way back: at which of the B * L places each token behind the prefix
     stands. ``future`` ``(S, S)`` is true above the diagonal, S at least P and L.
+
+    Raises:
+        ValueError: the model wants more of its attention than this.
     """
+    more = [name for name in _MORE if others.get(name) is not None]
+    if more:
+        raise ValueError(f"its attention needs {', '.join(more)}")
     tokens = (states[0].transpose(0, 1) for states in (query, key, value))
     output: torch.Tensor = _PrefixAttention.apply(*tokens, slots, places, future, scaling)  # type: ignore[no-untyped-call]
     return output.unsqueeze(0), None

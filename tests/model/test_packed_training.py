@@ -52,6 +52,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "glm": {"head_dim": 8, "attention_bias": True, "partial_rotary_factor": 0.5},
     "qwen2": {},
 }
+EXACT = sorted(FAMILIES)
+FAMILIES["gemma2"] = {"head_dim": 8, "query_pre_attn_scalar": 8}
 
 
 def some_rows(n: int) -> list[Row]:
@@ -107,7 +109,7 @@ def assert_close(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None
 
 
 @pytest.mark.parametrize("collator", [PackedCollator, PaddedCollator])
-@pytest.mark.parametrize("family", FAMILIES, indirect=True)
+@pytest.mark.parametrize("family", EXACT, indirect=True)
 def test_loss_and_gradients_are_those_of_the_plain_computation(
     family: BaseModel, encoder: Encoder, collator: Any
 ) -> None:
@@ -217,12 +219,26 @@ def test_a_model_that_computes_something_else_on_packed_rows_gets_whole_prompts(
     assert "its answers would differ by" in caplog.text
     monkeypatch.undo()
     caplog.clear()
-    model.config.attention_dropout = 0.1
-    assert isinstance(laid_out(model, encoder, rows, tmp_path).collator, PaddedCollator)
-    assert "it drops attention weights" in caplog.text
+    for name, value, why in (
+        ("attention_dropout", 0.1, "it drops attention weights"),
+        ("sliding_window", 100, "it looks back no further than 100 tokens"),
+    ):
+        setattr(model.config, name, value)
+        assert isinstance(laid_out(model, encoder, rows, tmp_path).collator, PaddedCollator)
+        assert why in caplog.text
+        setattr(model.config, name, None)
 
 
-@pytest.mark.parametrize("family", FAMILIES, indirect=True)
+@pytest.mark.parametrize("family", ["gemma2"], indirect=True)
+def test_a_model_whose_attention_does_more_gets_whole_prompts(
+    family: BaseModel, encoder: Encoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = with_lora(family, place("fp32", "cpu"))
+    assert isinstance(laid_out(model, encoder, some_rows(6), tmp_path).collator, PaddedCollator)
+    assert "its attention needs softcap" in caplog.text
+
+
+@pytest.mark.parametrize("family", EXACT, indirect=True)
 def test_layers_below_the_adapters_are_computed_once_and_change_nothing(
     family: BaseModel, encoder: Encoder, tmp_path: Path
 ) -> None:
