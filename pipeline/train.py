@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import yaml
 
@@ -15,6 +15,10 @@ from pipeline import cli
 from pipeline.artifacts import PreparedDataset, refuse_existing, write_manifest, write_text
 from pipeline.errors import PipelineError
 from pipeline.task import Task
+
+if TYPE_CHECKING:
+    from pipeline.model.adapter import LoraSettings
+    from pipeline.model.training import TrainingSettings
 
 log = logging.getLogger("pipeline.train")
 
@@ -86,8 +90,13 @@ class TrainConfig:
     """LoRA+: the learning rate of the B matrices as a multiple of that of the A matrices."""
     report_to: list[str] = field(default_factory=list)
     """Trackers that transformers knows, such as wandb or mlflow, besides training.jsonl and TensorBoard."""
+    search: int | None = None
+    """Short trainings that look for better settings before the training proper: learning rate, rank and layers of the
+    adapter, class weights, sampling and b_learning_rate; null trains with the settings as given."""
+    search_share: float = 0.25
+    """Steps of a trial of the search as a share of those of the training, above 0 and up to 1."""
     seed: int = 42
-    """Seed of the adapter's start and of the order of the tweets."""
+    """Seed of the adapter's start, of the order of the tweets and of the search."""
 
 
 def train(config: TrainConfig) -> Path | None:
@@ -96,6 +105,7 @@ def train(config: TrainConfig) -> Path | None:
     Trains a LoRA adapter to complete the prompt with the label. Several times on the way the validation split is
     decoded, and the adapter with the best macro-F1 is kept. It is then loaded again onto a fresh base model and must
     predict the same. Writes a folder with adapter/, config.yaml, training.jsonl, tensorboard/ and manifest.json.
+    With --search, short trainings choose some of the settings first, on the validation split alone.
     torchrun or accelerate launch start it in several processes, on one machine or many.
     """
     _check(config)
@@ -109,12 +119,12 @@ def train(config: TrainConfig) -> Path | None:
         refuse_existing(out)
 
     log.info("loading PyTorch and transformers")
-    from pipeline.model.adapter import LoraSettings
     from pipeline.model.base import check_base_model, resolve_base_model
     from pipeline.model.encoding import Encoder
     from pipeline.model.loading import load_tokenizer, place
     from pipeline.model.processes import Processes
-    from pipeline.model.training import TrainingSettings, tune
+    from pipeline.model.training import tune
+    from pipeline.searching import search_settings
 
     check_base_model(config.base_model)
     placement = place(config.precision, config.device)
@@ -135,19 +145,27 @@ def train(config: TrainConfig) -> Path | None:
             out.mkdir(parents=True)
         except FileExistsError:
             refuse_existing(out)  # another run was faster
-        write_text(out / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+        _write_config(config, out)
     processes.wait()
+    score = _validation_score(task)
+    found: dict[str, Any] = {}
+    if config.search:
+        lora, settings = _settings(config)
+        config, found = search_settings(
+            config, base, placement, encoder, train_rows, val_rows,
+            lora=lora, settings=settings, score=score, folder=out,
+        )  # fmt: skip
+        _write_config(config, out)
+    lora, settings = _settings(config)
     result = tune(
         base,
         placement,
         encoder,
         train_rows,
         val_rows,
-        lora=LoraSettings(**dataclasses.asdict(config.lora) | {"target_modules": tuple(config.lora.target_modules)}),
-        settings=TrainingSettings(
-            **{f.name: getattr(config, f.name) for f in dataclasses.fields(TrainingSettings)},
-        ),
-        score=_validation_score(task),
+        lora=lora,
+        settings=settings,
+        score=score,
         folder=out,
         processes=processes,
     )
@@ -163,7 +181,7 @@ def train(config: TrainConfig) -> Path | None:
         "max_length": config.max_length,
         "config": dataclasses.asdict(config),
         "result": dataclasses.asdict(result),
-    }
+    } | ({"search": found} if found else {})
     write_manifest(out, "run", task, content, skip=("tensorboard",))
     log.info(
         "trained %d steps in %.0f s (%.1f tweets/s); kept step %d, %s %.3f on validation; reloaded and the same",
@@ -178,6 +196,20 @@ def train(config: TrainConfig) -> Path | None:
     if result.shortened:
         log.info("%d training tweets were cut to fit max_length %d", result.shortened, config.max_length)
     return out
+
+
+def _settings(config: TrainConfig) -> "tuple[LoraSettings, TrainingSettings]":
+    """The part of the config that the training itself reads."""
+    from pipeline.model.adapter import LoraSettings
+    from pipeline.model.training import TrainingSettings
+
+    lora = dataclasses.asdict(config.lora) | {"target_modules": tuple(config.lora.target_modules)}
+    names = [field.name for field in dataclasses.fields(TrainingSettings)]
+    return LoraSettings(**lora), TrainingSettings(**{name: getattr(config, name) for name in names})
+
+
+def _write_config(config: TrainConfig, out: Path) -> None:
+    write_text(out / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
 
 
 def _check(config: TrainConfig) -> None:
@@ -211,6 +243,20 @@ def _check(config: TrainConfig) -> None:
         raise PipelineError(f"--seed: expected a number from 0 to {2**32 - 1}, got {config.seed}")
     if not config.lora.target_modules:
         raise PipelineError("--lora.target_modules: expected at least one name, or all-linear, got none")
+    if not 0 < config.search_share <= 1:
+        raise PipelineError(f"--search_share: expected a share above 0 and up to 1, got {config.search_share}")
+    if config.search is not None:
+        _check_search(config.search)
+
+
+def _check_search(trials: int) -> None:
+    if trials < 2:
+        raise PipelineError(f"--search: expected 2 trials or more, the first with the settings as given, got {trials}")
+    if (count := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise PipelineError(
+            f"--search: expected one process, got {count}; search in one, then train with the config.yaml that it "
+            "leaves in several"
+        )
 
 
 def _validation_score(task: Task) -> Callable[[Sequence[str], Sequence[str | None]], dict[str, float]]:

@@ -23,7 +23,7 @@ HOMES = {
     **dict.fromkeys(
         ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "accelerate", "gguf", "tokenizers"), ("model",)
     ),
-    "huggingface_hub": ("model",),
+    **dict.fromkeys(("huggingface_hub", "optuna"), ("model",)),
     **dict.fromkeys(("pandas", "datasets", "datasketch", "pyarrow"), ("dataset",)),
     **dict.fromkeys(("seaborn", "matplotlib", "jinja2", "markupsafe"), ("scoring",)),
     **dict.fromkeys(("sklearn", "scipy"), ("dataset", "scoring")),

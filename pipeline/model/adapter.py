@@ -116,13 +116,14 @@ def check_adapter(folder: Path) -> None:
         )
 
 
-def _targets(model: Any, targets: Sequence[str]) -> list[str]:
+def linear_layers(model: Any) -> list[str]:
+    """Full names of all linear layers but the output layer."""
     output = model.get_output_embeddings()
-    linear = {
-        name.rsplit(".", 1)[-1]
-        for name, module in model.named_modules()
-        if hasattr(module, "in_features") and module is not output
-    }
+    return [name for name, module in model.named_modules() if hasattr(module, "in_features") and module is not output]
+
+
+def _targets(model: Any, targets: Sequence[str]) -> list[str]:
+    linear = {name.rsplit(".", 1)[-1] for name in linear_layers(model)}
     if tuple(targets) == ("all-linear",):
         return sorted(linear)
     missing = sorted(set(targets) - linear)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import PipelineError, first_line
@@ -130,6 +130,20 @@ def load_base(base: BaseModel, placement: Placement) -> Any:
             module.support_avx512bf16_for_cpu = False
     set_mode(model, training=False)
     return model
+
+
+def without_weights(base: BaseModel) -> Any:
+    """The base model's layers with no numbers in them, at once and without memory: to look at their names.
+
+    Raises:
+        PipelineError: its config cannot be read.
+    """
+    try:
+        with quiet(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(base.location, trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise PipelineError(f"{base.name}: cannot be loaded; {first_line(error)}") from error
 
 
 def load_tuned(base: BaseModel, adapter: Path, placement: Placement) -> Any:

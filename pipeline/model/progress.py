@@ -13,8 +13,12 @@ from pipeline.artifacts import dump_jsonl
 from pipeline.errors import PipelineError
 
 
+class DivergedError(PipelineError):
+    """The numbers of a training are none any more: its learning rate was too high."""
+
+
 class TrainingProgress(TrainerCallback):
-    """A bar on stderr in tweets, with rate, time left, loss and the latest validation score."""
+    """A bar on stderr in tweets, with rate, time left, loss and the latest validation score; below another, it goes."""
 
     def __init__(self, batch_size: int, chosen_by: str) -> None:
         self._batch_size = batch_size
@@ -24,7 +28,8 @@ class TrainingProgress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Opens the bar."""
-        self._bar = tqdm(total=state.max_steps * self._batch_size, desc="training", unit="tweet", disable=None)
+        total = state.max_steps * self._batch_size
+        self._bar = tqdm(total=total, desc="training", unit="tweet", leave=None, disable=None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """One optimizer step is one batch of tweets."""
@@ -56,11 +61,11 @@ class TrainingLog(TrainerCallback):
         """One line: the step, the epoch and what was measured.
 
         Raises:
-            PipelineError: a number is not finite; nothing good comes after that.
+            DivergedError: a number is not finite; nothing good comes after that.
         """
         broken = [name for name, value in (logs or {}).items() if isinstance(value, float) and not math.isfinite(value)]
         if broken:
-            raise PipelineError(
+            raise DivergedError(
                 f"step {state.global_step}: {', '.join(broken)} is not a finite number, the training has diverged; "
                 "lower --learning_rate, or raise --warmup"
             )

@@ -104,26 +104,57 @@ def tune(
         MemoryError: the GPU is too small; the message says what to lower.
     """
     processes = processes or Processes(placement.device)
+    result, expected = attempt(
+        base, placement, encoder, train, val,
+        lora=lora, settings=settings, score=score, folder=folder, processes=processes,
+    )  # fmt: skip
+    gc.collect()  # the check loads a second model; this one makes room first
+    again = Classifier(load_tuned(base, folder / "adapter", placement), encoder)
+    _check_reload(again, folder / "adapter", val, expected, processes)
+    return result
+
+
+def attempt(
+    base: BaseModel,
+    placement: Placement,
+    encoder: Encoder,
+    train: Sequence[Row],
+    val: Sequence[Row],
+    *,
+    lora: LoraSettings,
+    settings: TrainingSettings,
+    score: Score,
+    folder: Path,
+    processes: Processes,
+    watch: Sequence[TrainerCallback] = (),
+) -> tuple[TrainingResult, list[Decoded]]:
+    """What ``tune`` does up to the check of the saved adapter, and what the best adapter answered to ``val``.
+
+    ``watch`` sees the training go on, every validation with it, and may stop it.
+
+    Raises:
+        PipelineError: a LoRA target does not exist, or the loss is no number any more (``DivergedError``).
+        MemoryError: as in ``tune``.
+    """
     set_seed(settings.seed)
     model = load_base(base, placement)
     context = getattr(model.config, "max_position_embeddings", encoder.max_length)
     if context < encoder.max_length:
         raise PipelineError(f"--max_length {encoder.max_length}: {base.name} reads at most {context} tokens; lower it")
-    model = add_lora(model, lora)
+    classifier = Classifier(add_lora(model, lora), encoder)
     try:
-        result, expected = _train(
-            Classifier(model, encoder), train, val, lora, settings, score, folder=folder, processes=processes
-        )
+        return _train(classifier, train, val, lora, settings, score, folder=folder, processes=processes, watch=watch)
     except torch.OutOfMemoryError as error:
         raise MemoryError(
             f"{placement.device}: {settings.micro_batch_size} tweets of up to {encoder.max_length} tokens do not fit; "
             "lower --micro_batch_size, then --max_length, or take --precision int8"
         ) from error
-    del model
-    gc.collect()  # the check loads a second model; this one makes room first
-    again = Classifier(load_tuned(base, folder / "adapter", placement), encoder)
-    _check_reload(again, folder / "adapter", val, expected, processes)
-    return result
+
+
+def steps_of(settings: TrainingSettings, tweets: int) -> int:
+    """Optimizer steps of a training on so many tweets: as many as the epochs take, up to the limit."""
+    steps = math.ceil(settings.epochs * tweets / settings.batch_size)
+    return steps if settings.max_steps is None else min(settings.max_steps, steps)
 
 
 def _train(
@@ -136,12 +167,11 @@ def _train(
     *,
     folder: Path,
     processes: Processes,
+    watch: Sequence[TrainerCallback],
 ) -> tuple[TrainingResult, list[Decoded]]:
     """The training proper. Gives also what the model with the saved adapter answered to the validation split."""
     model, encoder = classifier.model, classifier.encoder
-    steps = math.ceil(settings.epochs * len(train) / settings.batch_size)
-    if settings.max_steps is not None and settings.max_steps < steps:
-        steps = settings.max_steps
+    steps = steps_of(settings, len(train))
     logger.info(
         "%d steps of %d tweets, %.1f epochs", steps, settings.batch_size, steps * settings.batch_size / len(train)
     )
@@ -163,7 +193,7 @@ def _train(
             processes=processes,
             decoding=layout.decoding,
         )
-        callbacks: list[TrainerCallback] = [validation]
+        callbacks: list[TrainerCallback] = [validation, *watch]
         if processes.first:
             log = TrainingLog(folder / "training.jsonl", len(train) / settings.batch_size)
             callbacks = [

@@ -90,9 +90,11 @@ def _no_test_set(case: _Case) -> Found:
     result = case.run.get("result") or {}
     best = result.get("best_score")
     chosen = "" if best is None else f" (step {result.get('best_step')}, score {best:.3f})"
+    searched = case.run.get("search")
+    settings = f"settings (by {searched['trials']:,} trials), " if searched else ""
     text = (
         f"{tested} beside {case.rows('train'):,} to train on and {case.rows('val'):,} for validation, by which alone "
-        f"checkpoint{chosen}, temperature and threshold are chosen."
+        f"{settings}checkpoint{chosen}, temperature and threshold are chosen."
     )
     if case.looks is None:
         return NOT_KNOWN, f"{text} How often the test rows were looked at was not counted."

@@ -71,6 +71,12 @@ def _rows(data: Any = DATA, run: Any = RUN, metrics: Any = METRICS, looks: Any =
     return {row["kind"]: row for row in sheet["rows"]}
 
 
+def test_settings_that_were_searched_are_named_with_what_else_was_chosen() -> None:
+    searched = RUN | {"search": {"trials": 12}}
+    evidence = _rows(run=searched, looks={"before": 0, "other_systems": 0})["no_test_set"]["evidence"]
+    assert "by which alone settings (by 12 trials), checkpoint (step 266, score 0.605)" in evidence
+
+
 def test_the_best_case() -> None:
     rows = _rows(looks={"before": 2, "other_systems": 0})
     assert {kind: row["status"] for kind, row in rows.items()} == {
