@@ -171,14 +171,20 @@ def _check(config: TrainConfig) -> None:
 
 
 def _validation_score(task: Task) -> Callable[[Sequence[str], Sequence[str | None]], dict[str, float]]:
-    """Metrics of decoded labels; the first chooses the checkpoint, the others tell how it goes."""
+    """Metrics of decoded labels; the first chooses the checkpoint, the others tell how it goes.
+
+    ``recall/LABEL`` is missing for a class without validation tweets: 0 would say that it was looked for.
+    """
     from pipeline.scoring.confusion import confusion
-    from pipeline.scoring.metrics import balanced_accuracy, macro_f1, unparsed_rate
+    from pipeline.scoring.metrics import balanced_accuracy, macro_f1, recall, unparsed_rate
 
     def score(y_true: Sequence[str], y_pred: Sequence[str | None]) -> dict[str, float]:
         matrix = confusion(y_true, y_pred, labels=task.labels)
         metrics = {"macro_f1": macro_f1, "balanced_accuracy": balanced_accuracy, "unparsed_rate": unparsed_rate}
-        return {name: float(metric(matrix)) for name, metric in metrics.items()}
+        by_class = zip(task.labels, recall(matrix).tolist(), matrix.sum(axis=1).tolist(), strict=True)
+        return {name: float(metric(matrix)) for name, metric in metrics.items()} | {
+            f"recall/{label}": share for label, share, support in by_class if support
+        }
 
     return score
 

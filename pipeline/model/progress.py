@@ -13,6 +13,9 @@ from transformers.integrations import TensorBoardCallback
 from pipeline.artifacts import dump_jsonl
 from pipeline.errors import PipelineError
 
+# Single numbers until they are written, because TensorBoard draws nothing else.
+_RECALL = "eval_recall/"
+
 
 class TrainingProgress(TrainerCallback):
     """A bar on stderr in tweets, with rate, time left, loss and the latest validation score."""
@@ -60,7 +63,7 @@ class TrainingLog(TrainerCallback):
         self._file.close()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        """One line: the step, the epoch and what was measured.
+        """One line: the step, the epoch and what was measured, the recalls of the classes as one mapping.
 
         Raises:
             PipelineError: a number is not finite; nothing good comes after that.
@@ -71,7 +74,13 @@ class TrainingLog(TrainerCallback):
                 f"step {state.global_step}: {', '.join(broken)} is not a finite number, the training has diverged; "
                 "lower --learning_rate, or raise --warmup"
             )
-        self._file.writelines(dump_jsonl([{"step": state.global_step, **(logs or {})}]))
+        record: dict[str, Any] = {"step": state.global_step}
+        for name, value in (logs or {}).items():
+            if name.startswith(_RECALL):
+                record.setdefault("eval_recall", {})[name.removeprefix(_RECALL)] = value
+            else:
+                record[name] = value
+        self._file.writelines(dump_jsonl([record]))
 
 
 def tensorboard(folder: Path) -> TensorBoardCallback:
