@@ -10,7 +10,7 @@ from pipeline import cli
 from pipeline.artifacts import Report, provenance, read_json, read_jsonl, refuse_existing
 from pipeline.errors import PipelineError
 from pipeline.reporting import write_report
-from pipeline.systems import UNSAID, Answers
+from pipeline.systems import UNSAID, Answers, training_lines
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def compare(config: CompareConfig) -> Path:
         "looks": best.report.manifest.get("looks"),
         "drift": best.report.manifest.get("drift"),
     }
-    write_report(Answers(first.report.task, predictions, lineage), out, seed=config.seed)
+    answers = Answers(first.report.task, predictions, lineage, training=training_lines(best.report))
+    write_report(answers, out, seed=config.seed)
     return out
 
 

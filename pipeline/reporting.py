@@ -52,6 +52,7 @@ def write_report(
         evidence=Evidence(
             validation=answers.validation,
             behaviour=answers.behaviour,
+            training=answers.training,
             suite=lineage["suite"],
             data=data,
             priors=priors,

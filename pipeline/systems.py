@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pipeline.evaluate")
 
 # Files of a report that are there where the candidate is a model.
-FURTHER = ("validation", "behaviour")
+FURTHER = ("validation", "behaviour", "training")
 # To learn from; a regression on a few hundred numbers gains little from more, and each row costs a forward pass.
 _EMBEDDED_ROWS = 4_000
 
@@ -66,6 +66,8 @@ class Answers:
     lineage: Mapping[str, Any]
     validation: list[dict[str, Any]] = field(default_factory=list)
     behaviour: list[dict[str, Any]] = field(default_factory=list)
+    training: list[dict[str, Any]] = field(default_factory=list)
+    """The lines that the run's training left."""
     weak: Mapping[str, Any] | None = None
     """What was found on kinds of tweets before the texts were hidden, by which they are told."""
 
@@ -103,6 +105,8 @@ def answers_of_report(config: "EvaluateConfig") -> Answers:
         for name in FURTHER
         if f"{name}.jsonl" in report.manifest["files"]
     }
+    if "training" not in further:
+        further["training"] = _training_of_parent(lineage["parents"])
     taken = predictions[0]["systems"] if predictions else ()
     others, files = _from_files(config, [row["id"] for row in predictions], report.task, lineage["data"], taken)
     lineage["parents"] = {**lineage["parents"], **files}
@@ -159,7 +163,8 @@ def answers_of_run(config: "EvaluateConfig") -> Answers:
     systems = {"tuned": _answers(tuned), "untuned": _answers(untuned), **with_examples, **embeddings}
     predictions = [{**_shown(row), "shortened": one.shortened} for row, one in zip(rows["test"], tuned, strict=True)]
     predictions = _joined(predictions, {**systems, **_baselines(rows, run.task), **others})
-    return Answers(run.task, _with_neighbours(predictions, rows, dataset), lineage, validation, behaviour)
+    predictions = _with_neighbours(predictions, rows, dataset)
+    return Answers(run.task, predictions, lineage, validation, behaviour, training_lines(run))
 
 
 def answers_of_files(config: "EvaluateConfig") -> Answers:
@@ -206,6 +211,23 @@ def _lineage(
         "drift": drift(rows["train"], rows["test"], dataset.task.labels, seed=_SEED) if rows["train"] else None,
         "embeddings": embedder and embedder.origin,
     }
+
+
+def training_lines(artifact: Run | Report) -> list[dict[str, Any]]:
+    """What a training wrote down on its way, from its run or a report on it; nothing where there is no such file."""
+    name = "training.jsonl"
+    return read_jsonl(artifact.verified(name)) if name in artifact.manifest["files"] else []
+
+
+def _training_of_parent(parents: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """The same for a report that is older than this part of it, if its run is still where it was."""
+    if "run" not in parents:
+        return []
+    try:
+        run = Run.load(Path(parents["run"]["path"]).expanduser())
+        return training_lines(run) if run.sha256 == parents["run"]["sha256"] else []
+    except (PipelineError, OSError):  # a report is scored without its run
+        return []
 
 
 def _dataset_of(run: Run, moved_to: str | None) -> PreparedDataset:

@@ -260,9 +260,12 @@ def _check_search(trials: int) -> None:
 
 
 def _validation_score(task: Task) -> Callable[[Sequence[str], Sequence[str | None]], dict[str, float]]:
-    """Metrics of decoded labels; one of them chooses the checkpoint, the others tell how it goes."""
+    """Metrics of decoded labels; one of them chooses the checkpoint, the others tell how it goes.
+
+    ``recall/LABEL`` is missing for a class without validation tweets: 0 would say that it was looked for.
+    """
     from pipeline.scoring.confusion import confusion
-    from pipeline.scoring.metrics import accuracy, balanced_accuracy, macro_f1, unparsed_rate, weighted_f1
+    from pipeline.scoring.metrics import accuracy, balanced_accuracy, macro_f1, recall, unparsed_rate, weighted_f1
 
     metrics = {
         metric.__name__: metric for metric in (macro_f1, balanced_accuracy, weighted_f1, accuracy, unparsed_rate)
@@ -270,7 +273,10 @@ def _validation_score(task: Task) -> Callable[[Sequence[str], Sequence[str | Non
 
     def score(y_true: Sequence[str], y_pred: Sequence[str | None]) -> dict[str, float]:
         matrix = confusion(y_true, y_pred, labels=task.labels)
-        return {name: float(metric(matrix)) for name, metric in metrics.items()}
+        by_class = zip(task.labels, recall(matrix).tolist(), matrix.sum(axis=1).tolist(), strict=True)
+        return {name: float(metric(matrix)) for name, metric in metrics.items()} | {
+            f"recall/{label}": share for label, share, support in by_class if support
+        }
 
     return score
 

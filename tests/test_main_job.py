@@ -85,8 +85,64 @@ def test_test_tweets_that_were_cut_are_counted(job: dict[str, Path]) -> None:
 
 def test_scoring_again_without_a_model_gives_the_same_bytes(job: dict[str, Path], tmp_path: Path) -> None:
     assert run(evaluate.main, "--rescore", job["report"], "--out", tmp_path / "again") == 0
-    for name in ("metrics.json", "report.html", "predictions.jsonl"):
+    for name in ("metrics.json", "report.html", "predictions.jsonl", "training.jsonl"):
         assert (tmp_path / "again" / name).read_bytes() == (job["report"] / name).read_bytes()
+
+
+def test_the_report_tells_how_the_training_of_the_run_went(job: dict[str, Path]) -> None:
+    lines = [json.loads(line) for line in (job["run"] / "training.jsonl").read_text().splitlines()]
+    validations = [line for line in lines if "eval_macro_f1" in line]
+    assert [set(line["eval_recall"]) for line in validations] == [{"Negative", "Neutral", "Positive"}] * 2
+    metrics = json.loads((job["report"] / "metrics.json").read_text())
+    training, result = metrics["training"], Run.load(job["run"]).manifest["result"]
+    assert [one["recall"] for one in training["validations"]] == [line["eval_recall"] for line in validations]
+    assert training["kept"]["step"] == result["best_step"]
+    assert training["kept"]["macro_f1"] == result["best_score"]
+    assert training["noise_known"]
+    assert str(job["run"].parent) not in json.dumps(training)
+    page = (job["report"] / "report.html").read_text(encoding="utf-8")
+    assert f"Kept step {result['best_step']} of 6: macro-F1 {result['best_score']:.3f} on validation" in page
+
+
+def _older(report: Path, folder: Path, lines: str | None) -> Path:
+    """The report as it would be with other lines of training, or with none."""
+    shutil.copytree(report, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if lines is None:
+        (folder / "training.jsonl").unlink()
+        del manifest["files"]["training.jsonl"]
+    else:
+        (folder / "training.jsonl").write_text(lines)
+        manifest["files"]["training.jsonl"] = sha256_of(folder / "training.jsonl")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_report_that_is_older_than_its_section_on_training_takes_it_from_the_run(
+    job: dict[str, Path], tmp_path: Path
+) -> None:
+    older = _older(job["report"], tmp_path / "older", None)
+    assert run(evaluate.main, "--rescore", older, "--out", tmp_path / "again") == 0
+    for name in ("metrics.json", "report.html", "training.jsonl"):
+        assert (tmp_path / "again" / name).read_bytes() == (job["report"] / name).read_bytes()
+    manifest = json.loads((older / "manifest.json").read_text())
+    for key, value in (("path", str(tmp_path / "moved")), ("sha256", "0" * 64)):
+        changed = {**manifest["parents"]["run"], key: value}
+        (older / "manifest.json").write_text(json.dumps(manifest | {"parents": manifest["parents"] | {"run": changed}}))
+        assert run(evaluate.main, "--rescore", older, "--out", tmp_path / f"without {key}") == 0
+        assert "training" not in json.loads((tmp_path / f"without {key}" / "metrics.json").read_text())
+        assert 'id="training"' not in (tmp_path / f"without {key}" / "report.html").read_text(encoding="utf-8")
+
+
+def test_lines_of_an_older_training_are_scored_to_the_same_bytes_again(job: dict[str, Path], tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (job["report"] / "training.jsonl").read_text().splitlines()]
+    plain = ({key: value for key, value in line.items() if key != "eval_recall"} for line in lines)
+    older = _older(job["report"], tmp_path / "older", "".join(json.dumps(line) + "\n" for line in plain))
+    for source, out in ((older, "first"), (tmp_path / "first", "second")):
+        assert run(evaluate.main, "--rescore", source, "--out", tmp_path / out) == 0
+    for name in ("metrics.json", "report.html", "training.jsonl"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    assert "did not write down the recall" in (tmp_path / "first" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +159,9 @@ def seeds(job: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dic
     return found
 
 
-def test_a_leaderboard_of_runs_shows_the_spread_of_their_seeds(seeds: dict[str, Path], tmp_path: Path) -> None:
+def test_a_leaderboard_of_runs_shows_the_spread_of_their_seeds(
+    job: dict[str, Path], seeds: dict[str, Path], tmp_path: Path
+) -> None:
     out = tmp_path / "board"
     assert run(compare.main, "--reports", *seeds.values(), "--out", out) == 0
     metrics = json.loads((out / "metrics.json").read_text())
@@ -124,6 +182,7 @@ def test_a_leaderboard_of_runs_shows_the_spread_of_their_seeds(seeds: dict[str, 
     assert recipe["seeds"] == {"second": 7, "third": 8, "report": 42}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "3 seeds of one recipe" in page
+    assert metrics["training"] == json.loads((job["report"] / "metrics.json").read_text())["training"]
     sheet = {row["kind"]: row for row in metrics["leakage_sheet"]["rows"]}
     assert sheet["feature_selection"]["status"] == "ruled out"
     assert run(evaluate.main, "--rescore", out, "--out", tmp_path / "again") == 0

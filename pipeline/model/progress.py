@@ -12,6 +12,9 @@ from transformers.integrations import TensorBoardCallback
 from pipeline.artifacts import dump_jsonl
 from pipeline.errors import PipelineError
 
+# Single numbers until they are written, because TensorBoard draws nothing else.
+_RECALL = "eval_recall/"
+
 
 class DivergedError(PipelineError):
     """The numbers of a training are none any more: its learning rate was too high."""
@@ -58,7 +61,7 @@ class TrainingLog(TrainerCallback):
         self._steps_per_epoch = steps_per_epoch
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        """One line: the step, the epoch and what was measured.
+        """One line: the step, the epoch and what was measured, the recalls of the classes as one mapping.
 
         Raises:
             DivergedError: a number is not finite; nothing good comes after that.
@@ -69,10 +72,16 @@ class TrainingLog(TrainerCallback):
                 f"step {state.global_step}: {', '.join(broken)} is not a finite number, the training has diverged; "
                 "lower --learning_rate, or raise --warmup"
             )
+        record: dict[str, Any] = {"step": state.global_step}
+        for name, value in (logs or {}).items():
+            if name.startswith(_RECALL):
+                record.setdefault("eval_recall", {})[name.removeprefix(_RECALL)] = value
+            else:
+                record[name] = value
         # The Trainer takes the whole training for one epoch.
-        epoch = {"epoch": round(state.global_step / self._steps_per_epoch, 4)}
+        record["epoch"] = round(state.global_step / self._steps_per_epoch, 4)
         with self._path.open("a", encoding="utf-8") as file:
-            file.writelines(dump_jsonl([{"step": state.global_step, **(logs or {}), **epoch}]))
+            file.writelines(dump_jsonl([record]))
 
 
 def tensorboard(folder: Path) -> TensorBoardCallback:

@@ -24,6 +24,7 @@ def findings(metrics: Mapping[str, Any], gallery: Mapping[str, Any]) -> dict[str
         "weak": _weak(metrics.get("weak")),
         "seeds": _seeds(metrics.get("seeds")),
         "drift": (metrics.get("drift") or {}).get("brief", ""),
+        "training": (metrics.get("training") or {}).get("brief", ""),
         "errors": _errors(gallery, metrics["rows"]["n"]),
         "priors": _priors(metrics.get("priors")),
     }

@@ -10,6 +10,8 @@ from pipeline.scoring.findings import findings
 from pipeline.scoring.gallery import gallery
 from pipeline.scoring.page import facts, trusted
 from pipeline.scoring.ranking_figures import precision_recall_figure
+from pipeline.scoring.training_figures import training_figures
+from pipeline.scoring.training_sentence import facts as training_facts
 from pipeline.scoring.verdict import candidate_of, system_name
 from pipeline.scoring.weak_figures import weak_figures
 
@@ -83,6 +85,7 @@ def render(metrics: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]],
         candidate=candidate_of(metrics),
         findings=findings(metrics, errors) | facts_of_data["finding"],
         gallery=errors,
+        training_facts=training_facts(metrics["training"]) if "training" in metrics else [],
         hidden=context.get("hidden", False),
         provenance=[(heading, listed) for heading, listed in provenance if listed],
     )
@@ -109,6 +112,8 @@ def _figures(metrics: Mapping[str, Any], classes: Mapping[str, Mapping[str, int]
         found["ranking"] = precision_recall_figure(metrics["ranking"], labels, ranked)
     if "weak" in metrics:
         found |= weak_figures(metrics["weak"])
+    if "training" in metrics:
+        found |= training_figures(metrics["training"], labels)
     return {name: trusted(figure) for name, figure in found.items()}
 
 

@@ -16,6 +16,7 @@ from pipeline.scoring.ranking import ranking
 from pipeline.scoring.sample import MODEL_READINGS, Sample
 from pipeline.scoring.seeds import seed_spread
 from pipeline.scoring.temperature import tempered
+from pipeline.scoring.training_curves import training_curves
 from pipeline.scoring.weak import weaknesses
 
 
@@ -25,16 +26,17 @@ class Evidence:
 
     ``validation`` has the candidate's answers to the validation rows (``id``, ``group``, ``label``, ``generate``,
     ``log_likelihoods``), ``behaviour`` its answers to the suite (``text``, ``predicted``, ``probabilities``), of which
-    ``suite`` says the ``seed`` and whether it was the ``quick`` one. ``data`` is the manifest of the prepared data set,
-    ``priors`` are shares of the classes to ask "what if" for, ``likelihoods`` what ``normalisation`` needs,
-    ``seeds`` which systems differ in their seed alone (system -> seed, for each recipe), ``run`` the run's manifest,
-    ``looks`` how often the test rows were evaluated before, ``drift`` how the test rows differ from the train rows,
-    ``weak`` what was found on kinds of tweets before the texts were hidden.
+    ``suite`` says the ``seed`` and whether it was the ``quick`` one, ``training`` the lines that its training left.
+    ``data`` is the manifest of the prepared data set, ``priors`` are shares of the classes to ask "what if" for,
+    ``likelihoods`` what ``normalisation`` needs, ``seeds`` which systems differ in their seed alone (system -> seed,
+    for each recipe), ``run`` the run's manifest, ``looks`` how often the test rows were evaluated before, ``drift`` how
+    the test rows differ from the train rows, ``weak`` what was found on kinds of tweets before the texts were hidden.
     """
 
     validation: Sequence[Mapping[str, Any]] = ()
     behaviour: Sequence[Mapping[str, Any]] = ()
     suite: Mapping[str, Any] = field(default_factory=dict)
+    training: Sequence[Mapping[str, Any]] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     priors: Mapping[str, float] | None = None
     likelihoods: Mapping[str, Any] = field(default_factory=dict)
@@ -108,6 +110,11 @@ def sections(
     if evidence.behaviour:
         suite = cases(sample.labels, evidence.suite["seed"], quick=evidence.suite["quick"])
         found["behaviour"] = behaviour(suite, {row["text"]: row for row in evidence.behaviour}, sample.labels)
+    if evidence.run:
+        counts = (evidence.data.get("classes") or {}).get("val")
+        training = training_curves(evidence.training, evidence.run, labels=sample.labels, counts=counts)
+        if training is not None:
+            found["training"] = training
     return found
 
 

@@ -1,0 +1,145 @@
+"""What the curves of a training say: one line for who looks for the section, sentences for who has opened it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.scoring.verdict import percent_text
+
+_MANY_UNPARSED = 0.1
+_NAMED = 5
+
+
+def brief(found: Mapping[str, Any]) -> str:
+    """The one line: which step was kept, how good it was, and where the curve was going."""
+    kept, last, steps = found["kept"], found["validations"][-1], found["steps"]
+    score = f"macro-F1 {kept['macro_f1']:.3f} on validation"
+    fell = f"Best at step {kept['step']:,} of {steps:,}, {score}; fell to {last['macro_f1']:.3f} by the end"
+    begun = f"Kept step {kept['step']:,} of {steps:,}: {score}"
+    said = {
+        "unlearnt": f"{begun}, no more than one class answered always",
+        "once": f"{begun}, where it was measured once",
+        "overfits": fell,
+        "fell": fell,
+        "unsteady": f"{begun}, up and down on the way",
+        "rising": f"{begun}, still rising at the end",
+        "settled": f"{begun}, level at the end",
+    }[found["trend"]]
+    missed = f" Never found: {_listed(found['never_found'])}." if found["never_found"] else ""
+    unparsed = kept["unparsed_rate"] or 0
+    lost = f" {percent_text(unparsed)} of its answers were no label." if unparsed > _MANY_UNPARSED else ""
+    return f"{said}.{missed}{lost}"
+
+
+def sentences(found: Mapping[str, Any], counts: Mapping[str, int]) -> list[str]:
+    """What the curves say, and what could be done about it."""
+    said = [_trend(found), _limit(found), *_classes(found, counts), _unparsed(found["validations"][-1])]
+    return [sentence for sentence in said if sentence]
+
+
+def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the training was asked for and what it took, as (name, text) pairs; what is not known is left out."""
+    asked, took = found["settings"], found["cost"]
+    lora = asked["lora"] or {}
+    layers = ", ".join(map(str, lora.get("target_modules") or ())) or None
+    warmup = None if asked["warmup"] is None else 100 * asked["warmup"]
+    pairs = [
+        ("base model", _said("{}", asked["base_model"])),
+        ("frozen weights", _said("{} on {}", asked["precision"], asked["device"])),
+        ("LoRA", _said("rank {}, alpha {}, dropout {}, on {}", *map(lora.get, ("r", "alpha", "dropout")), layers)),
+        ("trained parameters", _said("{:,}", took["trainable_parameters"])),
+        ("learning rate", _said("{} at its highest, after a warm-up of {:.0f}\u00a0% of the steps",
+                                asked["learning_rate"], warmup)),
+        ("tweets a step", _said("{:,}", asked["batch_size"])),
+        ("epochs", _said("{:.2f} of {:g} asked for", found["epochs"], asked["epochs"])),
+        ("steps", _said("{:,} of at most {:,}", found["steps"], asked["max_steps"]) or f"{found['steps']:,}"),
+        ("longest prompt", _said("{:,} tokens", asked["max_length"])),
+        ("tweets cut to fit", _said("{:,}", took["shortened"] or None)),
+        ("seed", _said("{}", asked["seed"])),
+        ("time", _said("{:,.0f} s, {:.1f} tweets a second, validation included",
+                       took["seconds"], took["tweets_per_second"])),
+        ("training alone", _said("{:.1f} tweets a second", took["tweets_per_second_alone"])),
+    ]  # fmt: skip
+    return [(name, text) for name, text in pairs if text is not None]
+
+
+def _trend(found: Mapping[str, Any]) -> str:
+    kept, validations = found["kept"], found["validations"]
+    last, noise = validations[-1], found["noise"]
+    at, score, end = f"step {kept['step']:,}", f"{kept['macro_f1']:.3f}", f"{last['macro_f1']:.3f}"
+    if found["trend"] == "unlearnt":
+        return (
+            f"Its best macro-F1 on validation, {score}, is no more than what one class answered always would reach: "
+            "it has not learnt the task. Train longer, raise the learning rate, and look at the labels."
+        )
+    if found["trend"] == "once":
+        return "Validation was decoded once, so nothing can be told of a trend; more evaluations would show one."
+    if found["trend"] in ("overfits", "fell"):
+        fall = f"Macro-F1 was best at {at}, {score}, and {end} at the end, lower by more than the noise of {noise:.3f}"
+        if found["trend"] == "fell":
+            return f"{fall}. The kept adapter is that of {at}; the steps after it gained nothing."
+        least = min(one["loss"] for one in validations)
+        return (
+            f"{fall}. The loss on validation rose too, from {least:.3f} at its least to {last['loss']:.3f}: it "
+            f"overfits. The kept adapter is that of {at}; fewer epochs or more tweets would serve better than more "
+            "steps."
+        )
+    if found["trend"] == "unsteady":
+        low = found["largest_drop"]
+        return (
+            f"Macro-F1 went up and down: at step {low['step']:,} it was {low['macro_f1']:.3f}, below an earlier "
+            f"validation by {low['by']:.3f}, more than twice the noise of {noise:.3f}. Which step is kept is partly "
+            "luck; a lower learning rate or larger batches make the way steadier."
+        )
+    if found["trend"] == "rising":
+        return (
+            f"Macro-F1 was still rising at the end, where it was best, {score}: longer training may give more "
+            "(epochs, max_steps)."
+        )
+    level = (
+        f"the best, {score} at the last step, is no clear step up from those before"
+        if kept == last
+        else f"the last, {end}, is within the noise of {noise:.3f} of the best, {score} at {at}"
+    )
+    return f"Macro-F1 was level at the end: {level}. Nothing here says that more steps would help."
+
+
+def _limit(found: Mapping[str, Any]) -> str:
+    """Whether a limit on the steps cut the training short."""
+    epochs, asked, limit = found["epochs"], found["settings"]["epochs"], found["settings"]["max_steps"]
+    if epochs is None or asked is None or limit is None or found["steps"] < limit or epochs > 0.99 * asked:
+        return ""
+    return f"It stopped at the limit of {limit:,} steps (max_steps), after {epochs:.1f} of {asked:g} epochs."
+
+
+def _classes(found: Mapping[str, Any], counts: Mapping[str, int]) -> list[str]:
+    if all(one["recall"] is None for one in found["validations"]):
+        return ["This run did not write down the recall of each class."]
+    missed = found["never_found"]
+    if not missed:
+        return []
+    n = sum(counts.get(label, 0) for label in missed)
+    known = f", with {n:,} validation tweets," if n else ""
+    return [
+        f"The recall of {_listed(missed)}{known} never left 0: look at how many tweets of the kind there are in train, "
+        "and at their labels."
+    ]
+
+
+def _unparsed(last: Mapping[str, Any]) -> str:
+    rate = last["unparsed_rate"]
+    if rate is None:
+        return ""
+    if rate == 0:
+        return "At the end every answer on validation was a label."
+    hint = ": it has not learnt to answer with labels; train longer" if rate > _MANY_UNPARSED else ""
+    return f"At the end {percent_text(rate)} of the answers on validation were no label{hint}."
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+    return ", ".join(labels[:_NAMED]) + more
+
+
+def _said(text: str, *values: object) -> str | None:
+    """The text with its values, or None where one of them is not known."""
+    return None if any(value is None for value in values) else text.format(*values)
