@@ -1,23 +1,38 @@
 """The command ``python -m pipeline.train``: from a prepared data set to a tuned adapter that was checked."""
 
 import dataclasses
+import importlib.metadata
 import logging
 import math
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import yaml
 
 from pipeline import cli
-from pipeline.artifacts import PreparedDataset, refuse_existing, write_manifest, write_text
-from pipeline.errors import PipelineError
+from pipeline.artifacts import MANIFEST, PreparedDataset, Row, Run, refuse_existing, write_manifest, write_text
+from pipeline.errors import PipelineError, StoppedError
+from pipeline.locking import LOCK, Lock
 from pipeline.task import Task
+
+if TYPE_CHECKING:
+    from pipeline.model.base import BaseModel
+    from pipeline.model.checkpoints import Checkpoint
+    from pipeline.model.encoding import Encoder
+    from pipeline.model.loading import Placement
 
 log = logging.getLogger("pipeline.train")
 
+CONFIG = "config.yaml"
+CHECKPOINTS = "checkpoints"
+
 _MANY_UNPARSED = 0.1
+# Options that do not decide the result, or that lead to something that does, see _fingerprint.
+_ELSEWHERE = frozenset({"dataset", "out", "resume", "checkpoint_steps", "base_model", "precision", "device"})
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class TrainConfig:
     dataset: str
     """Folder written by pipeline.prepare."""
     out: str
-    """Folder to write, such as data/runs/btc; it must not exist yet."""
+    """Folder to write, such as data/runs/btc; without --resume it must not exist yet."""
     base_model: str = "smollm2-135m"
     """smollm2-135m (comes with the project), a model folder, a .gguf file, or a hub id."""
     precision: Literal["auto", "bf16", "fp32", "int8", "nf4"] = "auto"
@@ -68,6 +83,10 @@ class TrainConfig:
     """How often the validation split is decoded; the best of these moments is kept."""
     seed: int = 42
     """Seed of the adapter's start and of the order of the tweets."""
+    checkpoint_steps: int = 25
+    """Optimizer steps between two checkpoints; there is one after each validation too."""
+    resume: bool = False
+    """Go on with the run in --out that was stopped or killed; where there is none, begin it."""
 
 
 def train(config: TrainConfig) -> Path:
@@ -76,47 +95,141 @@ def train(config: TrainConfig) -> Path:
     Trains a LoRA adapter to complete the prompt with the label. Several times on the way the validation split is
     decoded, and the adapter with the best macro-F1 is kept. It is then loaded again onto a fresh base model and must
     predict the same. Writes a folder with adapter/, config.yaml, training.jsonl, tensorboard/ and manifest.json.
+    It can be stopped or killed at any moment; with --resume it goes on from its last checkpoint.
     """
     _check(config)
+    out = Path(config.out)
+    if config.resume and (out / MANIFEST).exists():
+        return _finished(config)
     dataset = PreparedDataset.load(config.dataset)
-    task = dataset.task
     train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
     if not train_rows or not val_rows:
         raise PipelineError(f"{config.dataset}: expected rows in train.json and val.json; prepare it with more tweets")
-    out = refuse_existing(config.out)
+    with Lock(out) as lock:
+        _claim(config, lock)
 
-    log.info("loading PyTorch and transformers")
+        log.info("loading PyTorch and transformers")
+        from pipeline.model.base import check_base_model, resolve_base_model
+        from pipeline.model.checkpoints import newest, refuse_changes
+        from pipeline.model.encoding import Encoder
+        from pipeline.model.loading import load_tokenizer, place
+
+        check_base_model(config.base_model)
+        placement = place(config.precision, config.device)
+        base = resolve_base_model(config.base_model)
+        encoder = Encoder(load_tokenizer(base), dataset.task, config.max_length)
+        out.mkdir(parents=True, exist_ok=True)
+        lock.take()
+        # Another run may have been faster, and is gone again.
+        if config.resume and (out / MANIFEST).exists():
+            return _finished(config)
+        if not config.resume and (out / CONFIG).exists():
+            refuse_existing(out, resumable=True)
+        fingerprint = _fingerprint(config, dataset, base, placement)
+        checkpoint = newest(out) if config.resume else None
+        if checkpoint is not None:
+            refuse_changes(checkpoint, fingerprint)
+        write_text(out / CONFIG, yaml.safe_dump(_options(config), sort_keys=False))
+        log.info(
+            "tuning %s in %s on %s: %d tweets, %d for validation, %d classes",
+            base.name, placement.precision, placement.device, len(train_rows), len(val_rows), len(dataset.task.labels),
+        )  # fmt: skip
+        try:
+            _tune(config, dataset, base, placement, encoder, (train_rows, val_rows), fingerprint, checkpoint)
+        except KeyboardInterrupt as error:  # while nothing is trained, but loaded or checked
+            raise StoppedError(f"{out}: stopped; go on with the same command and --resume") from error
+        # Only now: without them a run that is killed at this moment would have to begin again.
+        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+        lock.remove()
+    return out
+
+
+def _claim(config: TrainConfig, lock: Lock) -> None:
+    """Takes the lock of a folder that is there already, before anything slow is done.
+
+    Raises:
+        BusyError: another process trains into it.
+        PipelineError: it is not to be written to.
+    """
+    out = Path(config.out)
+    if out.is_dir() and (config.resume or (out / LOCK).exists()):
+        lock.take()
+    if not (config.resume and out.is_dir()):
+        refuse_existing(out, resumable=True)
+    elif not (out / CONFIG).exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise PipelineError(f"{out}: expected a run that was stopped, got a folder without {CONFIG}; choose another")
+
+
+def _finished(config: TrainConfig) -> Path:
+    """A run that needs no going on."""
+    run = Run.load(config.out)
+    before, now = run.manifest.get("config", {}), _options(config)
+    changed = [name for name in now if name not in _ELSEWHERE and before.get(name) != now[name]]
+    if changed:
+        log.warning(
+            "%s: was made with another %s; to change that, choose another --out", run.folder, ", ".join(changed)
+        )
+    log.info("%s: is finished already", run.folder)
+    return run.folder
+
+
+def _options(config: TrainConfig) -> dict[str, Any]:
+    """The options as they are kept; how often a run was interrupted is no part of it."""
+    return dataclasses.asdict(dataclasses.replace(config, resume=False))
+
+
+def _fingerprint(
+    config: TrainConfig, dataset: PreparedDataset, base: "BaseModel", placement: "Placement"
+) -> dict[str, object]:
+    """What decides the result of a training, by name: it can be gone on with only while all of it is the same.
+
+    Paths do not count but what they lead to, nor ``auto`` but what it came to. The number of processes is that of
+    torchrun.
+    """
+    options = {name: value for name, value in _options(config).items() if name not in _ELSEWHERE}
+    lora = options.pop("lora")
+    return {
+        **options,
+        **{f"lora.{name}": value for name, value in lora.items()},
+        "dataset": dataset.sha256,
+        "base_model": base.fingerprint,
+        "precision": placement.precision,
+        "dtype": str(placement.dtype).removeprefix("torch."),
+        "device": placement.device,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        **{package: importlib.metadata.version(package) for package in ("torch", "transformers", "peft")},
+    }
+
+
+def _tune(
+    config: TrainConfig,
+    dataset: PreparedDataset,
+    base: "BaseModel",
+    placement: "Placement",
+    encoder: "Encoder",
+    rows: tuple[list[Row], list[Row]],
+    fingerprint: dict[str, object],
+    checkpoint: "Checkpoint | None",
+) -> None:
+    """Trains and finishes the folder."""
     from pipeline.model.adapter import LoraSettings
-    from pipeline.model.base import check_base_model, resolve_base_model
-    from pipeline.model.encoding import Encoder
-    from pipeline.model.loading import load_tokenizer, place
     from pipeline.model.training import TrainingSettings, tune
 
-    check_base_model(config.base_model)
-    placement = place(config.precision, config.device)
-    base = resolve_base_model(config.base_model)
-    encoder = Encoder(load_tokenizer(base), task, config.max_length)
-    log.info(
-        "tuning %s in %s on %s: %d tweets, %d for validation, %d classes",
-        base.name, placement.precision, placement.device, len(train_rows), len(val_rows), len(task.labels),
-    )  # fmt: skip
-    try:
-        out.mkdir(parents=True)
-    except FileExistsError:
-        refuse_existing(out)  # another run was faster
-    write_text(out / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+    out, task = Path(config.out), dataset.task
+    options = {f.name for f in dataclasses.fields(config)}
     result = tune(
         base,
         placement,
         encoder,
-        train_rows,
-        val_rows,
+        *rows,
         lora=LoraSettings(config.lora.r, config.lora.alpha, config.lora.dropout, tuple(config.lora.target_modules)),
         settings=TrainingSettings(
-            **{f.name: getattr(config, f.name) for f in dataclasses.fields(TrainingSettings)},
+            **{f.name: getattr(config, f.name) for f in dataclasses.fields(TrainingSettings) if f.name in options},
         ),
         score=_validation_score(task),
         folder=out,
+        fingerprint=fingerprint,
+        resumed=checkpoint,
     )
     content = {
         "parents": {"dataset": {"path": str(config.dataset), "sha256": dataset.sha256}},
@@ -125,10 +238,10 @@ def train(config: TrainConfig) -> Path:
         "dtype": str(placement.dtype).removeprefix("torch."),
         "device": placement.device,
         "max_length": config.max_length,
-        "config": dataclasses.asdict(config),
+        "config": _options(config),
         "result": dataclasses.asdict(result),
     }
-    write_manifest(out, "run", task, content, skip=("tensorboard",))
+    write_manifest(out, "run", task, content, skip=("tensorboard", CHECKPOINTS, LOCK))
     log.info(
         "trained %d steps in %.0f s (%.1f tweets/s); kept step %d, macro-F1 %.3f on validation; reloaded and the same",
         result.steps, result.seconds, result.tweets_per_second, result.best_step, result.best_score,
@@ -141,14 +254,16 @@ def train(config: TrainConfig) -> Path:
         )
     if result.shortened:
         log.info("%d training tweets were cut to fit max_length %d", result.shortened, config.max_length)
-    return out
 
 
 def _check(config: TrainConfig) -> None:
     """Finds impossible numbers before anything is loaded."""
     positive = {
         name: getattr(config, name)
-        for name in ("batch_size", "micro_batch_size", "epochs", "learning_rate", "evaluations", "max_length")
+        for name in (
+            *("batch_size", "micro_batch_size", "epochs", "learning_rate", "evaluations", "max_length"),
+            "checkpoint_steps",
+        )
     }
     positive |= {"lora.r": config.lora.r, "lora.alpha": config.lora.alpha}
     if config.max_steps is not None:

@@ -24,7 +24,8 @@ class TrainingProgress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Opens the bar."""
-        self._bar = tqdm(total=state.max_steps * self._batch_size, desc="training", unit="tweet", disable=None)
+        tweets, before = (steps * self._batch_size for steps in (state.max_steps, state.global_step))
+        self._bar = tqdm(total=tweets, initial=before, desc="training", unit="tweet", disable=None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """One optimizer step is one batch of tweets."""
@@ -46,11 +47,11 @@ class TrainingProgress(TrainerCallback):
 
 
 class TrainingLog(TrainerCallback):
-    """Writes each log record as one line of JSON, at once, so that a killed run keeps what it knew."""
+    """Writes each log record as one line of JSON, at once, behind the lines that are there."""
 
     def __init__(self, path: Path, steps_per_epoch: float) -> None:
         self._steps_per_epoch = steps_per_epoch
-        self._file = path.open("w", encoding="utf-8", buffering=1)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +78,9 @@ class TrainingLog(TrainerCallback):
         self._file.writelines(dump_jsonl([{"step": state.global_step, **(logs or {}), **epoch}]))
 
 
-def tensorboard(folder: Path) -> TensorBoardCallback:
-    """TensorBoard's event file in ``folder``; look at it with ``tensorboard --logdir``."""
-    return TensorBoardCallback(SummaryWriter(log_dir=str(folder)))
+def tensorboard(folder: Path, step: int = 0) -> TensorBoardCallback:
+    """TensorBoard's event file in ``folder``; look at it with ``tensorboard --logdir``.
+
+    What files that are there say of the time after ``step``, TensorBoard forgets.
+    """
+    return TensorBoardCallback(SummaryWriter(log_dir=str(folder), purge_step=step + 1 if step else None))

@@ -3,9 +3,8 @@
 import gc
 import logging
 import math
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,13 @@ import torch
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from pipeline.artifacts import Row, share
+from pipeline.artifacts import Row
 from pipeline.errors import PipelineError, first_line
 from pipeline.model.adapter import LoraSettings, add_lora, check_adapter
 from pipeline.model.attention import NAME as PACKED
 from pipeline.model.attention import attention
 from pipeline.model.base import BaseModel
+from pipeline.model.checkpoints import LOG, Checkpoint, Checkpoints
 from pipeline.model.decoding import Classifier, Decoded
 from pipeline.model.encoding import Encoder
 from pipeline.model.examples import (
@@ -34,6 +34,7 @@ from pipeline.model.examples import (
 )
 from pipeline.model.loading import Placement, load_base, load_tuned, quiet
 from pipeline.model.progress import TrainingLog, TrainingProgress, tensorboard
+from pipeline.model.shortage import is_out_of_memory
 from pipeline.model.validation import Score, Validation
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ class TrainingSettings:
     """Numbers of one training. Batch sizes are in tweets, ``warmup`` is a share of the steps, 0 to 1.
 
     ``max_steps`` is a limit on what ``epochs`` asks for; ``evaluations`` is how often in a run the validation split
-    is decoded, evenly spread, the last time at the end. ``sampling`` is a way of ``examples.SAMPLING``,
+    is decoded, evenly spread, the last time at the end; a checkpoint is written then, and every ``checkpoint_steps``
+    optimizer steps. ``sampling`` is a way of ``examples.SAMPLING``,
     ``class_weights`` one of ``examples.class_weights``.
     """
 
@@ -59,6 +61,7 @@ class TrainingSettings:
     warmup: float
     evaluations: int
     seed: int
+    checkpoint_steps: int = 25
     sampling: str = "natural"
     class_weights: str = "none"
 
@@ -95,15 +98,20 @@ def tune(
     settings: TrainingSettings,
     score: Score,
     folder: Path,
+    fingerprint: Mapping[str, Any] | None = None,
+    resumed: Checkpoint | None = None,
 ) -> TrainingResult:
-    """Trains an adapter and writes ``adapter/ tensorboard/ training.jsonl`` into ``folder``.
+    """Trains an adapter and writes ``adapter/ checkpoints/ tensorboard/ training.jsonl`` into ``folder``.
 
     The loss covers the completion only. The adapter whose decoded validation labels have the best macro-F1 is kept,
-    saved, loaded again onto a fresh base, and must predict the same.
+    saved, loaded again onto a fresh base, and must predict the same. From ``resumed``, a checkpoint in ``folder`` whose
+    ``fingerprint`` is the same, it goes on as if it had not been interrupted.
 
     Raises:
         PipelineError: a LoRA target does not exist, or the saved adapter is empty or predicts something else.
-        MemoryError: the GPU is too small; the message says what to lower.
+        StoppedError: a signal came; a checkpoint was written.
+        ShortageError: the disk is full.
+        MemoryError: the GPU or the memory is too small; the message says what to lower.
     """
     set_seed(settings.seed)
     model = load_base(base, placement)
@@ -111,9 +119,12 @@ def tune(
     if context < encoder.max_length:
         raise PipelineError(f"--max_length {encoder.max_length}: {base.name} reads at most {context} tokens; lower it")
     model = add_lora(model, lora)
+    checkpoints = Checkpoints(folder, settings.checkpoint_steps, fingerprint or {}, resumed)
     try:
-        result, expected = _train(Classifier(model, encoder), train, val, settings, score, folder)
-    except torch.OutOfMemoryError as error:
+        result, expected = _train(Classifier(model, encoder), train, val, settings, score, folder, checkpoints)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise MemoryError(
             f"{placement.device}: {settings.micro_batch_size} tweets of up to {encoder.max_length} tokens do not fit; "
             "lower --micro_batch_size, then --max_length, or take --precision int8"
@@ -133,6 +144,7 @@ def _train(
     settings: TrainingSettings,
     score: Score,
     folder: Path,
+    checkpoints: Checkpoints,
 ) -> tuple[TrainingResult, list[Decoded]]:
     """The training proper. Gives also what the model with the saved adapter answered to the validation split."""
     model, encoder = classifier.model, classifier.encoder
@@ -147,28 +159,29 @@ def _train(
     order = in_order(labels, steps * settings.batch_size, settings.sampling, settings.seed)
     weights = class_weights(Counter(labels), encoder.task.labels, settings.class_weights)
     collator = _collator(model, encoder, examples)
-    validation = Validation(classifier, val, score, math.ceil(steps / settings.evaluations), folder / "adapter")
-    with TrainingLog(folder / "training.jsonl", len(train) / settings.batch_size) as log:
+    every = math.ceil(steps / settings.evaluations)
+    validation = Validation(classifier, val, score, every, checkpoints.best, checkpoints.stop)
+    with TrainingLog(folder / LOG, len(train) / settings.batch_size) as log:
         trainer = Trainer(
             model=model,
-            args=_arguments(settings, model.device.type, steps, folder),
+            args=_arguments(settings, model.device.type, steps, checkpoints.scratch),
             train_dataset=Schedule(examples, order, settings.batch_size),
             data_collator=collator,
             compute_loss_func=CompletionLoss(encoder, weights),
             callbacks=[
                 TrainingProgress(settings.batch_size),
                 validation,
+                checkpoints,
                 log,
-                tensorboard(folder / "tensorboard"),
+                tensorboard(folder / "tensorboard", checkpoints.step),
             ],
         )
         trainer.remove_callback(PrinterCallback)
         validation.log = trainer.log
-        started = time.monotonic()
         with quiet(), attention(model, PACKED if isinstance(collator, PackedCollator) else validation.attention):
-            trainer.train()
-        seconds = time.monotonic() - started
-    share(folder / "adapter")
+            checkpoints.train(trainer, validation)
+    checkpoints.keep_best(folder / "adapter")
+    seconds = checkpoints.seconds
     result = TrainingResult(
         steps=steps,
         best_step=validation.best_step,
@@ -226,7 +239,7 @@ def _arguments(settings: TrainingSettings, device: str, steps: int, folder: Path
         train_sampling_strategy="sequential",  # the schedule has the order
         logging_steps=max(1, min(10, steps // (2 * settings.evaluations))),
         eval_strategy="no",  # decoded labels count, not the loss alone: see Validation
-        save_strategy="no",  # the validation saves the best adapter itself
+        save_strategy="no",  # Checkpoints says when
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=device == "cuda",
