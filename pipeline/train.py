@@ -152,19 +152,22 @@ def _claim(config: TrainConfig, lock: Lock) -> None:
         PipelineError: it is not to be written to.
     """
     out = Path(config.out)
-    if out.is_dir() and (config.resume or (out / LOCK).exists()):
+    goes_on = config.resume and out.is_dir()
+    if goes_on and not (out / CONFIG).exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise PipelineError(
+            f"{out}: expected a run that was stopped, got a folder without {CONFIG}; choose another --out"
+        )
+    if goes_on or (out / LOCK).exists():
         lock.take()
-    if not (config.resume and out.is_dir()):
+    if not goes_on:
         refuse_existing(out, resumable=True)
-    elif not (out / CONFIG).exists() and any(not path.name.startswith(".") for path in out.iterdir()):
-        raise PipelineError(f"{out}: expected a run that was stopped, got a folder without {CONFIG}; choose another")
 
 
 def _finished(config: TrainConfig) -> Path:
     """A run that needs no going on."""
     run = Run.load(config.out)
     before, now = run.manifest.get("config", {}), _options(config)
-    changed = [name for name in now if name not in _ELSEWHERE and before.get(name) != now[name]]
+    changed = [name for name in now if name in before and name not in _ELSEWHERE and before[name] != now[name]]
     if changed:
         log.warning(
             "%s: was made with another %s; to change that, choose another --out", run.folder, ", ".join(changed)

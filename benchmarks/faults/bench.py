@@ -8,6 +8,7 @@ import gc
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -29,7 +30,7 @@ OPTIONS = (
     *("--lora.r", "4", "--lora.dropout", "0.1", "--lora.target_modules", "[q_proj,v_proj]"),
 )
 # Numbers that two trainings need not share.
-_TIMES = frozenset({"seconds", "training_seconds", "tweets_per_second"})
+_TIMES = re.compile("seconds|_per_second|_runtime")
 _PHRASES = {
     "Positive": ("love it", "great day", "so happy", "what a win", "moon soon"),
     "Neutral": ("the price is", "block mined", "at noon today", "who knows when", "fee per byte"),
@@ -95,14 +96,14 @@ class Bench:
         """All that must be the same whether a training was interrupted or not: every byte but times and paths."""
         folder = self.folder / run
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        lines = [json.loads(line) for line in (folder / "training.jsonl").read_text(encoding="utf-8").splitlines()]
+        lines = map(json.loads, (folder / "training.jsonl").read_text(encoding="utf-8").splitlines())
         return {
             "names": sorted(path.name for path in folder.iterdir()),
             "files": sorted(manifest["files"]),
             "adapter": {path.name: sha256_of(path) for path in (folder / "adapter").iterdir()},
-            "log": [{name: value for name, value in line.items() if "_per_second" not in name and "_runtime" not in name} for line in lines],
-            "result": {name: value for name, value in manifest["result"].items() if name not in _TIMES},
-        }  # fmt: skip
+            "log": [_timeless(line) for line in lines],
+            "result": _timeless(manifest["result"]),
+        }
 
     def reference(self) -> Mapping[str, Any]:
         """The result of a training that nothing has happened to."""
@@ -147,6 +148,10 @@ def wait(child: int, *, seconds: float = _PATIENCE) -> int:
     return HUNG
 
 
+def _timeless(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in numbers.items() if not _TIMES.search(name)}
+
+
 def warm_up() -> None:
     """Imports what a training needs, so that children need not, and takes it out of the garbage collector's sight."""
     import pipeline.model.training
@@ -160,6 +165,8 @@ def _tiny_model(folder: Path, seed: int) -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
+    from pipeline.model.loading import quiet
+
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -170,7 +177,8 @@ def _tiny_model(folder: Path, seed: int) -> None:
     )
     texts = [ALPACA_TEMPLATE, SENTIMENT_INSTRUCTION, *_PHRASES, *(text for each in _PHRASES.values() for text in each)]
     bpe.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    begin, end = special
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=begin, eos_token=end, pad_token=end)
     set_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -184,5 +192,6 @@ def _tiny_model(folder: Path, seed: int) -> None:
         eos_token_id=1,
         pad_token_id=1,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with quiet():
+        LlamaForCausalLM(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)

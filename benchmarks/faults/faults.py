@@ -1,4 +1,4 @@
-"""The faults. Each function does some to trainings on a bench, and gives what came of each try: True where all was well.
+"""The faults. Each function does some to trainings on a bench; what came of each try is True where all was well.
 
 Well means: the training, resumed, comes out with the bytes of one that nothing has happened to; where it has to end,
 it does so with the right exit code, one line on stderr and no traceback.
@@ -7,6 +7,7 @@ it does so with the right exit code, one line on stderr and no traceback.
 import contextlib
 import errno
 import os
+import pkgutil
 import random
 import re
 import resource
@@ -14,9 +15,9 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from benchmarks.faults.bench import Bench, wait
 from pipeline.errors import BusyError, PipelineError, ShortageError, StoppedError
@@ -70,7 +71,7 @@ def kills_between(bench: Bench, points: Sequence[int], *, late: bool = False) ->
     """
     for point in points:
         run = f"point-{point}-{late}"
-        died = bench.train(run, sabotage=lambda point=point: _die_at(point, late)) == KILLED  # type: ignore[misc]
+        died = bench.train(run, sabotage=partial(_die_at, point, late)) == KILLED
         yield died and _well(bench, run)
 
 
@@ -101,7 +102,7 @@ def damages(bench: Bench, kinds: Sequence[str] = DAMAGES, names: Sequence[str] |
             damage(place / name, kind)
             well = _well(bench, run, keep=True)
             said = bench.said(run)
-            named = any(f"{path}: " in said for path in (place / name, place / f"{name}.more", place / "MANIFEST.json"))
+            named = f"{place / name}{'.more' * (kind == 'extra')}: " in said
             shutil.rmtree(bench.folder / run)
             yield well and named and "going back to the checkpoint before it" in said
 
@@ -131,7 +132,7 @@ def signals(bench: Bench, moments: Sequence[tuple[str, int]], number: signal.Sig
     for moment, count in moments:
         run = f"signal-{number}-{moment}-{count}"
         sent = bench.folder / f"{run}.sent"
-        code = bench.train(run, sabotage=lambda m=moment, c=count: _signal_at(m, c, [number], sent))  # type: ignore[misc]
+        code = bench.train(run, sabotage=partial(_signal_at, moment, count, [number], sent))
         quick = time.time() - sent.stat().st_mtime < _AT_MOST
         told = _told(bench, run, "stopped behind step", "--resume")
         yield code == StoppedError.exit_code and quick and told and _well(bench, run)
@@ -142,7 +143,7 @@ def two_signals(bench: Bench, moments: Sequence[tuple[str, int]]) -> Iterator[bo
     for moment, count in moments:
         run = f"signals-{moment}-{count}"
         sent = bench.folder / f"{run}.sent"
-        code = bench.train(run, sabotage=lambda m=moment, c=count: _signal_at(m, c, SIGNALS, sent))  # type: ignore[misc]
+        code = bench.train(run, sabotage=partial(_signal_at, moment, count, SIGNALS, sent))
         yield code == StoppedError.exit_code and "stopped at once" in bench.said(run) and _well(bench, run)
 
 
@@ -151,14 +152,7 @@ def full_disks(bench: Bench, points: Sequence[int], number: int = errno.ENOSPC) 
     for point in points:
         run = f"full-{number}-{point}"
 
-        def sabotage(point: int = point) -> None:
-            def fail(count: int) -> None:
-                if count >= point:
-                    raise OSError(number, os.strerror(number))
-
-            _at_disk_calls(fail)
-
-        code = bench.train(run, sabotage=sabotage)
+        code = bench.train(run, sabotage=partial(_fail_from, point, number))
         told = _told(bench, run, os.strerror(number), "--resume" if "a checkpoint needs" in bench.said(run) else "")
         yield code == ShortageError.exit_code and told and _whole(bench, run) and _well(bench, run)
 
@@ -167,12 +161,7 @@ def small_files(bench: Bench, sizes: Sequence[int], saved: int = 1) -> Iterator[
     """Files that cannot grow beyond some bytes, once ``saved`` checkpoints are written: exit 4, one line."""
     for size in sizes:
         run = f"small-{size}-{saved}"
-
-        def limit(count: int, size: int = size) -> None:
-            if count == saved:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-        code = bench.train(run, sabotage=lambda: _behind_saves(limit))
+        code = bench.train(run, sabotage=partial(_limit_files, size, saved))
         told = _told(bench, run, "a checkpoint needs", "MB are free", "--resume")
         yield code == ShortageError.exit_code and told and _whole(bench, run) and _well(bench, run)
 
@@ -181,16 +170,9 @@ def no_memory(bench: Bench) -> Iterator[bool]:
     """Memory that runs out: in Python, in PyTorch's allocator under a real limit, on a GPU that is not there."""
     for kind, run_out in {"python": _no_memory, "limit": _beyond_the_limit, "cuda": _no_gpu_memory}.items():
         run = f"memory-{kind}"
-
-        def sabotage(run_out: Callable[[], None] = run_out) -> None:
-            def fail(count: int) -> None:
-                if count == 5:
-                    run_out()
-
-            _before("pipeline.model.examples.CompletionLoss.__call__", fail)
-
-        code = bench.train(run, sabotage=sabotage)
-        yield code == ShortageError.exit_code and _told(bench, run, "out of memory", "do not fit; lower") and _well(bench, run)  # fmt: skip
+        code = bench.train(run, sabotage=partial(_at_fifth_batch, run_out))
+        told = _told(bench, run, "out of memory", "do not fit; lower")
+        yield code == ShortageError.exit_code and told and _well(bench, run)
 
 
 def changes(bench: Bench, names: Sequence[str] = tuple(CHANGES)) -> Iterator[bool]:
@@ -214,7 +196,11 @@ def finished(bench: Bench, tries: int) -> Iterator[bool]:
     for _ in range(tries):
         before = _stamps(bench.folder / "reference")
         code = bench.train("reference")
-        yield code == 0 and _stamps(bench.folder / "reference") == before and "is finished already" in bench.said("reference")
+        yield (
+            code == 0
+            and _stamps(bench.folder / "reference") == before
+            and "is finished already" in bench.said("reference")
+        )
 
 
 def crowds(bench: Bench, tries: int, size: int) -> Iterator[bool]:
@@ -248,8 +234,6 @@ def repeats(bench: Bench, tries: int) -> Iterator[bool]:
 def _before(target: str, call: Callable[[int], None]) -> None:
     """Calls ``call`` with 1, 2, 3 and so on whenever the function of this name is called, in front of it."""
     place, name = target.rsplit(".", 1)
-    import pkgutil
-
     holder = pkgutil.resolve_name(place)
     original, count = getattr(holder, name), 0
 
@@ -297,6 +281,30 @@ def _die_at(point: int, late: bool) -> None:
             os._exit(KILLED)
 
     _at_disk_calls(die, late=late)
+
+
+def _fail_from(point: int, number: int) -> None:
+    def fail(count: int) -> None:
+        if count >= point:
+            raise OSError(number, os.strerror(number))
+
+    _at_disk_calls(fail)
+
+
+def _limit_files(size: int, saved: int) -> None:
+    def limit(count: int) -> None:
+        if count == saved:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    _behind_saves(limit)
+
+
+def _at_fifth_batch(call: Callable[[], None]) -> None:
+    def fail(count: int) -> None:
+        if count == 5:
+            call()
+
+    _before("pipeline.model.examples.CompletionLoss.__call__", fail)
 
 
 _MOMENTS = {

@@ -81,6 +81,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _of_the_disk(error: BaseException | None) -> str | None:
     """What is wrong with the disk, where that is the cause of an error; else None."""
+    if error is None:
+        return None
     if isinstance(error, OSError):
         return os.strerror(error.errno) if error.errno in _FULL else None
     if found := _RUST_ERROR.search(str(error)):
