@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -244,6 +245,9 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network drives sync files only
+            raise
     finally:
         os.close(descriptor)
 

@@ -1,5 +1,6 @@
 """The command ``python -m pipeline.train``: from a prepared data set to a tuned adapter that was checked."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import logging
@@ -15,7 +16,7 @@ import yaml
 
 from pipeline import cli
 from pipeline.artifacts import MANIFEST, PreparedDataset, Row, Run, refuse_existing, write_manifest, write_text
-from pipeline.errors import PipelineError, StoppedError
+from pipeline.errors import BusyError, PipelineError, StoppedError
 from pipeline.locking import LOCK, Lock
 from pipeline.task import Task
 
@@ -138,9 +139,7 @@ def train(config: TrainConfig) -> Path:
             _tune(config, dataset, base, placement, encoder, (train_rows, val_rows), fingerprint, checkpoint)
         except KeyboardInterrupt as error:  # while nothing is trained, but loaded or checked
             raise StoppedError(f"{out}: stopped; go on with the same command and --resume") from error
-        # Only now: without them a run that is killed at this moment would have to begin again.
-        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-        lock.remove()
+        _tidy(out, lock)  # only now: without checkpoints a run that is killed at this moment would have to begin again
     return out
 
 
@@ -173,7 +172,17 @@ def _finished(config: TrainConfig) -> Path:
             "%s: was made with another %s; to change that, choose another --out", run.folder, ", ".join(changed)
         )
     log.info("%s: is finished already", run.folder)
+    if (run.folder / CHECKPOINTS).exists() or (run.folder / LOCK).exists():  # killed when it had just finished
+        with Lock(run.folder) as lock, contextlib.suppress(BusyError):
+            lock.take()
+            _tidy(run.folder, lock)
     return run.folder
+
+
+def _tidy(out: Path, lock: Lock) -> None:
+    """Removes what a finished run has no more need of, the checkpoints that were set aside among it."""
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+    lock.remove()
 
 
 def _options(config: TrainConfig) -> dict[str, Any]:

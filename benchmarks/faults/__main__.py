@@ -84,6 +84,7 @@ def _tries(bench: Bench, config: FaultsConfig) -> Iterator[tuple[str, Iterator[b
     yield "`kill -9` at a random moment, up to three times", faults.kills(bench, times(50), config.seed)
     yield "death in front of a rename or fsync", faults.kills_between(bench, some(points, 100))
     yield "death behind a rename or fsync", faults.kills_between(bench, some(points, 40), late=True)
+    yield "death at each stage behind the last checkpoint", faults.deaths(bench)
     for kind in faults.DAMAGES:
         name = f"last checkpoint: each file {kind}" if kind != "extra" else "last checkpoint: a file more"
         yield name, faults.damages(bench, [kind], None if config.scale >= 1 else ["optimizer.pt", "MANIFEST.json"])

@@ -27,6 +27,13 @@ _AT_MOST = 10.0  # seconds from a signal to the end
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DAMAGES = ("missing", "empty", "half", "flipped", "extra")
 SHORTAGES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ENDS = (
+    "pipeline.model.checkpoints.Checkpoints.keep_best",
+    "pipeline.model.training._check_reload",
+    "pipeline.train.write_manifest",
+    "pipeline.train._tidy",
+    "pipeline.locking.Lock.remove",
+)
 # What the runs of the bench cannot be gone on with, and how the refusal names it.
 CHANGES = {
     "lora.r": ("--lora.r", "8"),
@@ -72,6 +79,14 @@ def kills_between(bench: Bench, points: Sequence[int], *, late: bool = False) ->
     for point in points:
         run = f"point-{point}-{late}"
         died = bench.train(run, sabotage=partial(_die_at, point, late)) == KILLED
+        yield died and _well(bench, run)
+
+
+def deaths(bench: Bench, places: Sequence[str] = ENDS) -> Iterator[bool]:
+    """A death in front of a call of the function of this name: what comes behind the last checkpoint."""
+    for place in places:
+        run = f"death-{place}"
+        died = bench.train(run, sabotage=partial(_before, place, lambda _: os._exit(KILLED))) == KILLED
         yield died and _well(bench, run)
 
 
@@ -166,11 +181,12 @@ def small_files(bench: Bench, sizes: Sequence[int], saved: int = 1) -> Iterator[
         yield code == ShortageError.exit_code and told and _whole(bench, run) and _well(bench, run)
 
 
-def no_memory(bench: Bench) -> Iterator[bool]:
+def no_memory(bench: Bench, kinds: Sequence[str] = ("python", "limit", "cuda")) -> Iterator[bool]:
     """Memory that runs out: in Python, in PyTorch's allocator under a real limit, on a GPU that is not there."""
-    for kind, run_out in {"python": _no_memory, "limit": _beyond_the_limit, "cuda": _no_gpu_memory}.items():
+    ways = {"python": _no_memory, "limit": _beyond_the_limit, "cuda": _no_gpu_memory}
+    for kind in kinds:
         run = f"memory-{kind}"
-        code = bench.train(run, sabotage=partial(_at_fifth_batch, run_out))
+        code = bench.train(run, sabotage=partial(_at_fifth_batch, ways[kind]))
         told = _told(bench, run, "out of memory", "do not fit; lower")
         yield code == ShortageError.exit_code and told and _well(bench, run)
 
