@@ -19,6 +19,7 @@ from pipeline import cli
 from pipeline.errors import PipelineError
 from pipeline.text import template_of
 
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "pandas", "datasketch", "semhash")
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -54,11 +55,10 @@ def benchmark(config: BenchmarkConfig) -> None:
         print(line, flush=True)
 
 
-def machine() -> Iterator[str]:
+def machine(packages: Sequence[str] = _PACKAGES) -> Iterator[str]:
     """Lines that say on what the numbers were measured."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    packages = ("numpy", "scipy", "scikit-learn", "pandas", "datasketch", "semhash")
     yield f"* {_processor()}, {cores} cores for this process, {memory:.0f} GiB; {platform.platform()}"
     versions = ", ".join(f"{name} {_version(name)}" for name in packages)
     yield f"* Python {platform.python_version()}, {versions}"

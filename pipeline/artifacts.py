@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -237,16 +238,33 @@ def write_text(path: Path, text: str | Iterable[str]) -> None:
         raise
 
 
-def refuse_existing(folder: str | Path) -> Path:
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk and not only in memory."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no folder
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network drives sync files only
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def refuse_existing(folder: str | Path, *, resumable: bool = False) -> Path:
     """The path of a folder that is to be written.
+
+    ``resumable`` says that what is unfinished there can be gone on with.
 
     Raises:
         PipelineError: something is there already, or nothing can be written there. Nothing is ever overwritten.
     """
     folder = Path(folder)
     if os.path.lexists(folder):
-        state = " and is unfinished" if folder.is_dir() and not (folder / MANIFEST).exists() else ""
-        raise PipelineError(f"{folder}: already exists{state}; choose another --out, or remove it")
+        unfinished = folder.is_dir() and not (folder / MANIFEST).exists()
+        state, go_on = " and is unfinished" if unfinished else "", "go on with --resume, " * (unfinished and resumable)
+        raise PipelineError(f"{folder}: already exists{state}; {go_on}choose another --out, or remove it")
     home = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
     names = [name for name in folder.absolute().relative_to(home).parts if name != ".."]
     try:
@@ -306,6 +324,7 @@ def write_manifest(
     manifest = {"schema_version": SCHEMA_VERSION, "kind": kind, "task": task.to_json(), **content, "files": files}
     manifest["provenance"] = provenance()
     write_text(folder / MANIFEST, dump_json(_without_home(manifest)))
+    sync(folder)
 
 
 def provenance() -> dict[str, object]:

@@ -1,7 +1,7 @@
 """From the command line to a config dataclass, and from an error to a line and an exit code.
 
 The only user of the argument parser. Exit codes: 0 done; 1 a cause outside the code; 2 a bad option;
-3 stopped by a signal; 4 the environment (disk, memory). A bug keeps its traceback.
+3 stopped by a signal; 4 the environment (disk, memory); 5 the folder to write is in use. A bug keeps its traceback.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from pipeline.errors import PipelineError
 CONFIGS = Path(__file__).resolve().parent / "configs"
 Config = TypeVar("Config")
 
-_ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOMEM)
+_ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENOMEM)
 # How the parser says that a value has the wrong type; what stands between names types as Python writes them.
 _WRONG_VALUE = re.compile(r'Parser key "([\w.]+)":(?:.*Given value: ?|.*?Got value: ?)(.*)', re.DOTALL)
 # No option begins so.
@@ -88,7 +88,7 @@ def guarded(name: str, command: Callable[[], Path | None]) -> int:
         path = command()
     except PipelineError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     except KeyboardInterrupt:
         print(f"{name}: stopped; a folder without manifest.json is unfinished", file=sys.stderr)
         return 3

@@ -1,12 +1,34 @@
-"""The one error of this project that is not a bug, and how others are quoted in it."""
+"""The errors of this project that are no bugs, and how others are quoted in them."""
+
+from typing import ClassVar
 
 
 class PipelineError(Exception):
     """A cause outside the code, told in one line: where, what was expected, what was got, what to do.
 
-    Commands print it on stderr without a traceback and exit with code 1. Anything else that escapes is a
+    Commands print it on stderr without a traceback and exit with its ``exit_code``. Anything else that escapes is a
     bug and keeps its traceback.
     """
+
+    exit_code: ClassVar[int] = 1
+
+
+class StoppedError(PipelineError):
+    """A signal has stopped the work; the line says how to go on."""
+
+    exit_code = 3
+
+
+class ShortageError(PipelineError):
+    """The disk is too small for the work."""
+
+    exit_code = 4
+
+
+class BusyError(PipelineError):
+    """Another process writes to the same folder."""
+
+    exit_code = 5
 
 
 def first_line(error: BaseException) -> str:

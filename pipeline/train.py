@@ -1,9 +1,12 @@
 """The command ``python -m pipeline.train``: from a prepared data set to a tuned adapter that was checked."""
 
+import contextlib
 import dataclasses
+import importlib.metadata
 import logging
 import math
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +15,30 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import yaml
 
 from pipeline import cli
-from pipeline.artifacts import PreparedDataset, refuse_existing, write_manifest, write_text
-from pipeline.errors import PipelineError
+from pipeline.artifacts import MANIFEST, PreparedDataset, Row, Run, refuse_existing, write_manifest, write_text
+from pipeline.errors import BusyError, PipelineError, StoppedError
+from pipeline.locking import LOCK, Lock
 from pipeline.task import Task
 
 if TYPE_CHECKING:
     from pipeline.model.adapter import LoraSettings
+    from pipeline.model.base import BaseModel
+    from pipeline.model.checkpoints import Checkpoint
+    from pipeline.model.encoding import Encoder
+    from pipeline.model.loading import Placement
+    from pipeline.model.processes import Processes
     from pipeline.model.training import TrainingSettings
 
 log = logging.getLogger("pipeline.train")
 
+CONFIG = "config.yaml"
+CHECKPOINTS = "checkpoints"
+
 _MANY_UNPARSED = 0.1
+# Options that do not decide the result, or that lead to something that does, see _fingerprint.
+_ELSEWHERE = frozenset(
+    {"dataset", "out", "resume", "checkpoint_steps", "base_model", "precision", "device", "report_to", "search_share"}
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,10 @@ class TrainConfig:
     """Steps of a trial of the search as a share of those of the training, above 0 and up to 1."""
     seed: int = 42
     """Seed of the adapter's start, of the order of the tweets and of the search."""
+    checkpoint_steps: int = 25
+    """Optimizer steps between two checkpoints; there is one after each validation too."""
+    resume: bool = False
+    """Go on with the run in --out that was stopped or killed; where there is none, begin it."""
 
 
 def train(config: TrainConfig) -> Path | None:
@@ -106,96 +126,78 @@ def train(config: TrainConfig) -> Path | None:
     decoded, and the adapter with the best macro-F1 is kept. It is then loaded again onto a fresh base model and must
     predict the same. Writes a folder with adapter/, config.yaml, training.jsonl, tensorboard/ and manifest.json.
     With --search, short trainings choose some of the settings first, on the validation split alone.
+    It can be stopped or killed at any moment; with --resume it goes on from its last checkpoint.
     torchrun or accelerate launch start it in several processes, on one machine or many.
     """
     _check(config)
+    out = Path(config.out)
+    if config.resume and (out / MANIFEST).exists():
+        return _finished(config)
     dataset = PreparedDataset.load(config.dataset)
-    task = dataset.task
     train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
     if not train_rows or not val_rows:
         raise PipelineError(f"{config.dataset}: expected rows in train.json and val.json; prepare it with more tweets")
-    out = Path(config.out)
-    if int(os.environ.get("RANK", "0")) == 0:  # the others come later, when the folder may be there
-        refuse_existing(out)
+    with Lock(out) as lock:
+        first = int(os.environ.get("RANK", "0")) == 0  # of several processes this one cares for the folder
+        if first:
+            _claim(config, lock)
 
-    log.info("loading PyTorch and transformers")
-    from pipeline.model.base import check_base_model, resolve_base_model
-    from pipeline.model.encoding import Encoder
-    from pipeline.model.loading import load_tokenizer, place
-    from pipeline.model.processes import Processes
-    from pipeline.model.training import tune
-    from pipeline.searching import search_settings
+        log.info("loading PyTorch and transformers")
+        from pipeline.model.base import check_base_model, resolve_base_model
+        from pipeline.model.checkpoints import newest, refuse_changes
+        from pipeline.model.encoding import Encoder
+        from pipeline.model.loading import load_tokenizer, place
+        from pipeline.model.processes import Processes
 
-    check_base_model(config.base_model)
-    placement = place(config.precision, config.device)
-    processes = Processes(placement.device)
-    if config.batch_size % (config.micro_batch_size * processes.count):
-        raise PipelineError(
-            f"--batch_size {config.batch_size}: expected a multiple of micro_batch_size times the number of processes, "
-            f"{config.micro_batch_size} x {processes.count}"
-        )
-    base = resolve_base_model(config.base_model)
-    encoder = Encoder(load_tokenizer(base), task, config.max_length)
-    log.info(
-        "tuning %s in %s on %s: %d tweets, %d for validation, %d classes",
-        base.name, placement.precision, placement.device, len(train_rows), len(val_rows), len(task.labels),
-    )  # fmt: skip
-    if processes.first:
-        try:
-            out.mkdir(parents=True)
-        except FileExistsError:
-            refuse_existing(out)  # another run was faster
-        _write_config(config, out)
-    processes.wait()
-    score = _validation_score(task)
-    found: dict[str, Any] = {}
-    if config.search:
-        lora, settings = _settings(config)
-        config, found = search_settings(
-            config, base, placement, encoder, train_rows, val_rows,
-            lora=lora, settings=settings, score=score, folder=out,
+        check_base_model(config.base_model)
+        placement = place(config.precision, config.device)
+        processes = Processes(placement.device)
+        if config.batch_size % (config.micro_batch_size * processes.count):
+            raise PipelineError(
+                f"--batch_size {config.batch_size}: expected a multiple of micro_batch_size times the number of "
+                f"processes, {config.micro_batch_size} x {processes.count}"
+            )
+        base = resolve_base_model(config.base_model)
+        encoder = Encoder(load_tokenizer(base), dataset.task, config.max_length)
+        if first:
+            out.mkdir(parents=True, exist_ok=True)
+            lock.take()
+            # Another run may have been faster, and is gone again.
+            if config.resume and (out / MANIFEST).exists():
+                return _finished(config)
+            if not config.resume and (out / CONFIG).exists():
+                refuse_existing(out, resumable=True)
+        log.info(
+            "tuning %s in %s on %s: %d tweets, %d for validation, %d classes",
+            base.name, placement.precision, placement.device, len(train_rows), len(val_rows), len(dataset.task.labels),
         )  # fmt: skip
-        _write_config(config, out)
-    lora, settings = _settings(config)
-    result = tune(
-        base,
-        placement,
-        encoder,
-        train_rows,
-        val_rows,
-        lora=lora,
-        settings=settings,
-        score=score,
-        folder=out,
-        processes=processes,
-    )
-    if not processes.first:
-        return None
-    content = {
-        "parents": {"dataset": {"path": str(config.dataset), "sha256": dataset.sha256}},
-        "base_model": dataclasses.asdict(base),
-        "precision": placement.precision,
-        "dtype": str(placement.dtype).removeprefix("torch."),
-        "device": placement.device,
-        "processes": processes.count,
-        "max_length": config.max_length,
-        "config": dataclasses.asdict(config),
-        "result": dataclasses.asdict(result),
-    } | ({"search": found} if found else {})
-    write_manifest(out, "run", task, content, skip=("tensorboard",))
-    log.info(
-        "trained %d steps in %.0f s (%.1f tweets/s); kept step %d, %s %.3f on validation; reloaded and the same",
-        result.steps, result.seconds, result.tweets_per_second, result.best_step, config.select_by, result.best_score,
-    )  # fmt: skip
-    if result.unparsed_rate > _MANY_UNPARSED:
-        log.warning(
-            "%.0f %% of its answers on validation are no label: it has not learnt the task; train longer (--epochs, "
-            "--max_steps) or with more tweets",
-            100 * result.unparsed_rate,
-        )
-    if result.shortened:
-        log.info("%d training tweets were cut to fit max_length %d", result.shortened, config.max_length)
-    return out
+        try:
+            found: dict[str, Any] = {}
+            if config.search:
+                from pipeline.searching import search_settings
+
+                _write_config(config, out)
+                lora, settings = _settings(config)
+                config, found = search_settings(
+                    config, base, placement, encoder, train_rows, val_rows,
+                    lora=lora, settings=settings, score=_validation_score(dataset.task), folder=out,
+                )  # fmt: skip
+            fingerprint = _fingerprint(config, dataset, base, placement)
+            (checkpoint, *_) = processes.gather(newest(out) if config.resume and first else None)
+            if checkpoint is not None:
+                refuse_changes(checkpoint, fingerprint)
+            if first:
+                _write_config(config, out)
+            _tune(
+                config, dataset, base, placement, encoder, (train_rows, val_rows), fingerprint, checkpoint,
+                processes=processes, found=found,
+            )  # fmt: skip
+        except KeyboardInterrupt as error:  # while nothing is trained, but loaded or checked
+            raise StoppedError(f"{out}: stopped; go on with the same command and --resume") from error
+        if first:
+            # Only now: without checkpoints a run that is killed at this moment would have to begin again.
+            _tidy(out, lock)
+    return out if first else None
 
 
 def _settings(config: TrainConfig) -> "tuple[LoraSettings, TrainingSettings]":
@@ -209,14 +211,146 @@ def _settings(config: TrainConfig) -> "tuple[LoraSettings, TrainingSettings]":
 
 
 def _write_config(config: TrainConfig, out: Path) -> None:
-    write_text(out / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+    write_text(out / CONFIG, yaml.safe_dump(_options(config), sort_keys=False))
+
+
+def _claim(config: TrainConfig, lock: Lock) -> None:
+    """Takes the lock of a folder that is there already, before anything slow is done.
+
+    Raises:
+        BusyError: another process trains into it.
+        PipelineError: it is not to be written to.
+    """
+    out = Path(config.out)
+    goes_on = config.resume and out.is_dir()
+    if goes_on and not (out / CONFIG).exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise PipelineError(
+            f"{out}: expected a run that was stopped, got a folder without {CONFIG}; choose another --out"
+        )
+    if goes_on or (out / LOCK).exists():
+        lock.take()
+    if not goes_on:
+        refuse_existing(out, resumable=True)
+
+
+def _finished(config: TrainConfig) -> Path:
+    """A run that needs no going on."""
+    run = Run.load(config.out)
+    before, now = run.manifest.get("config", {}), _options(config)
+    changed = [name for name in now if name in before and name not in _ELSEWHERE and before[name] != now[name]]
+    if changed:
+        log.warning(
+            "%s: was made with another %s; to change that, choose another --out", run.folder, ", ".join(changed)
+        )
+    log.info("%s: is finished already", run.folder)
+    if (run.folder / CHECKPOINTS).exists() or (run.folder / LOCK).exists():  # killed when it had just finished
+        with Lock(run.folder) as lock, contextlib.suppress(BusyError):
+            lock.take()
+            _tidy(run.folder, lock)
+    return run.folder
+
+
+def _tidy(out: Path, lock: Lock) -> None:
+    """Removes what a finished run has no more need of, the checkpoints that were set aside among it."""
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+    lock.remove()
+
+
+def _options(config: TrainConfig) -> dict[str, Any]:
+    """The options as they are kept; how often a run was interrupted is no part of it."""
+    return dataclasses.asdict(dataclasses.replace(config, resume=False))
+
+
+def _fingerprint(
+    config: TrainConfig, dataset: PreparedDataset, base: "BaseModel", placement: "Placement"
+) -> dict[str, object]:
+    """What decides the result of a training, by name: it can be gone on with only while all of it is the same.
+
+    Paths do not count but what they lead to, nor ``auto`` but what it came to. The number of processes is that of
+    torchrun.
+    """
+    options = {name: value for name, value in _options(config).items() if name not in _ELSEWHERE}
+    lora = options.pop("lora")
+    return {
+        **options,
+        **{f"lora.{name}": value for name, value in lora.items()},
+        "dataset": dataset.sha256,
+        "base_model": base.fingerprint,
+        "precision": placement.precision,
+        "dtype": str(placement.dtype).removeprefix("torch."),
+        "device": placement.device,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        **{package: importlib.metadata.version(package) for package in ("torch", "transformers", "peft")},
+    }
+
+
+def _tune(
+    config: TrainConfig,
+    dataset: PreparedDataset,
+    base: "BaseModel",
+    placement: "Placement",
+    encoder: "Encoder",
+    rows: tuple[list[Row], list[Row]],
+    fingerprint: dict[str, object],
+    checkpoint: "Checkpoint | None",
+    *,
+    processes: "Processes",
+    found: dict[str, Any],
+) -> None:
+    """Trains and finishes the folder; ``found`` is what the manifest says of a search."""
+    from pipeline.model.training import tune
+
+    out, task = Path(config.out), dataset.task
+    lora, settings = _settings(config)
+    result = tune(
+        base,
+        placement,
+        encoder,
+        *rows,
+        lora=lora,
+        settings=settings,
+        score=_validation_score(task),
+        folder=out,
+        processes=processes,
+        fingerprint=fingerprint,
+        resumed=checkpoint,
+    )
+    if not processes.first:
+        return
+    content = {
+        "parents": {"dataset": {"path": str(config.dataset), "sha256": dataset.sha256}},
+        "base_model": dataclasses.asdict(base),
+        "precision": placement.precision,
+        "dtype": str(placement.dtype).removeprefix("torch."),
+        "device": placement.device,
+        "processes": processes.count,
+        "max_length": config.max_length,
+        "config": _options(config),
+        "result": dataclasses.asdict(result),
+    } | ({"search": found} if found else {})
+    write_manifest(out, "run", task, content, skip=("tensorboard", CHECKPOINTS, LOCK))
+    log.info(
+        "trained %d steps in %.0f s (%.1f tweets/s); kept step %d, %s %.3f on validation; reloaded and the same",
+        result.steps, result.seconds, result.tweets_per_second, result.best_step, config.select_by, result.best_score,
+    )  # fmt: skip
+    if result.unparsed_rate > _MANY_UNPARSED:
+        log.warning(
+            "%.0f %% of its answers on validation are no label: it has not learnt the task; train longer (--epochs, "
+            "--max_steps) or with more tweets",
+            100 * result.unparsed_rate,
+        )
+    if result.shortened:
+        log.info("%d training tweets were cut to fit max_length %d", result.shortened, config.max_length)
 
 
 def _check(config: TrainConfig) -> None:
     """Finds impossible numbers before anything is loaded."""
     positive = {
         name: getattr(config, name)
-        for name in ("batch_size", "micro_batch_size", "epochs", "learning_rate", "evaluations", "max_length")
+        for name in (
+            *("batch_size", "micro_batch_size", "epochs", "learning_rate", "evaluations", "max_length"),
+            "checkpoint_steps",
+        )
     }
     positive |= {"lora.r": config.lora.r, "lora.alpha": config.lora.alpha, "b_learning_rate": config.b_learning_rate}
     positive |= {

@@ -66,6 +66,9 @@ def add_lora(model: Any, settings: LoraSettings) -> Any:
     )
     with quiet():
         tuned = get_peft_model(model, config if getattr(model, "is_quantized", False) else in_few_passes(config))
+    # PEFT has made a set of the names, and a set is saved in another order by every process.
+    saved = tuned.peft_config["default"]
+    saved.target_modules = sorted(saved.target_modules)
     trainable = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     logger.info(
         "LoRA: %s trainable parameters in %d layers", f"{trainable:,}", len(tuned.base_model.targeted_module_names)

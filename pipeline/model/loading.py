@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import PipelineError, first_line
 from pipeline.model.base import BaseModel
+from pipeline.model.shortage import is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,9 @@ def load_base(base: BaseModel, placement: Placement) -> Any:
             model, found = AutoModelForCausalLM.from_pretrained(
                 base.location, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **arguments
             )
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(f"{base.name} does not fit on the {placement.device} in {placement.precision}") from error
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, MemoryError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise MemoryError(f"{base.name} does not fit on the {placement.device} in {placement.precision}") from error
         raise PipelineError(f"{base.name}: cannot be loaded; {first_line(error)}") from error
     absent = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
     if absent:

@@ -31,8 +31,8 @@ class TrainingProgress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Opens the bar."""
-        total = state.max_steps * self._batch_size
-        self._bar = tqdm(total=total, desc="training", unit="tweet", leave=None, disable=None)
+        tweets, before = (steps * self._batch_size for steps in (state.max_steps, state.global_step))
+        self._bar = tqdm(total=tweets, initial=before, desc="training", unit="tweet", leave=None, disable=None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """One optimizer step is one batch of tweets."""
@@ -54,7 +54,7 @@ class TrainingProgress(TrainerCallback):
 
 
 class TrainingLog(TrainerCallback):
-    """Writes each log record as one line of JSON, at once, so that a killed run keeps what it knew."""
+    """Writes each log record as one line of JSON, at once, behind the lines that are there."""
 
     def __init__(self, path: Path, steps_per_epoch: float) -> None:
         self._path = path
@@ -84,6 +84,9 @@ class TrainingLog(TrainerCallback):
             file.writelines(dump_jsonl([record]))
 
 
-def tensorboard(folder: Path) -> TensorBoardCallback:
-    """TensorBoard's event file in ``folder``; look at it with ``tensorboard --logdir``."""
-    return TensorBoardCallback(SummaryWriter(log_dir=str(folder)))
+def tensorboard(folder: Path, step: int = 0) -> TensorBoardCallback:
+    """TensorBoard's event file in ``folder``; look at it with ``tensorboard --logdir``.
+
+    What files that are there say of the time after ``step``, TensorBoard forgets.
+    """
+    return TensorBoardCallback(SummaryWriter(log_dir=str(folder), purge_step=step + 1 if step else None))

@@ -3,10 +3,8 @@
 import gc
 import logging
 import math
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,11 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from pipeline.artifacts import Row, share
+from pipeline.artifacts import Row
 from pipeline.errors import PipelineError
 from pipeline.model.adapter import AdapterFiles, LoraSettings, add_lora, check_adapter
 from pipeline.model.base import BaseModel
+from pipeline.model.checkpoints import LOG, Checkpoint, Checkpoints
 from pipeline.model.decoding import Classifier, Decoded
 from pipeline.model.encoding import Encoder
 from pipeline.model.examples import CompletionLoss, Schedule, class_weights, encode_examples, in_order
@@ -27,6 +26,7 @@ from pipeline.model.layout import Layout
 from pipeline.model.loading import Placement, load_base, load_tuned, quiet
 from pipeline.model.processes import Processes
 from pipeline.model.progress import TrainingLog, TrainingProgress, tensorboard
+from pipeline.model.shortage import is_out_of_memory
 from pipeline.model.validation import Score, Validation, decode_together
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ class TrainingSettings:
     """Numbers of one training. Batch sizes are in tweets, ``warmup`` is a share of the steps, 0 to 1.
 
     ``max_steps`` is a limit on what ``epochs`` asks for; ``evaluations`` is how often in a run the validation split
-    is decoded, evenly spread, the last time at the end. ``sampling`` is a way of ``examples.SAMPLING``,
+    is decoded, evenly spread, the last time at the end; a checkpoint is written then, and every ``checkpoint_steps``
+    optimizer steps. ``sampling`` is a way of ``examples.SAMPLING``,
     ``class_weights`` one of ``examples.class_weights``. ``select_by`` names the metric of the score that chooses the
     adapter, ``patience`` the validations without a better one after which the training ends. ``b_learning_rate`` is a
     factor of LoRA+. ``report_to`` names trackers that the Trainer knows.
@@ -51,6 +52,7 @@ class TrainingSettings:
     warmup: float
     evaluations: int
     seed: int
+    checkpoint_steps: int = 25
     sampling: str = "natural"
     class_weights: str = "none"
     select_by: str = "macro_f1"
@@ -92,21 +94,27 @@ def tune(
     score: Score,
     folder: Path,
     processes: Processes | None = None,
+    fingerprint: Mapping[str, Any] | None = None,
+    resumed: Checkpoint | None = None,
 ) -> TrainingResult:
-    """Trains an adapter and writes ``adapter/ tensorboard/ training.jsonl`` into ``folder``.
+    """Trains an adapter and writes ``adapter/ checkpoints/ tensorboard/ training.jsonl`` into ``folder``.
 
     The loss covers the completion only. The adapter whose decoded validation labels are the best is kept, saved,
     loaded again onto a fresh base, and must predict the same. ``processes`` are those that train together; None is this
-    one alone.
+    one alone. From ``resumed``, a checkpoint in ``folder`` whose ``fingerprint`` is the same, it goes on as if it had
+    not been interrupted.
 
     Raises:
         PipelineError: a LoRA target does not exist, or the saved adapter is empty or predicts something else.
-        MemoryError: the GPU is too small; the message says what to lower.
+        StoppedError: a signal came; a checkpoint was written.
+        ShortageError: the disk is full.
+        MemoryError: the GPU or the memory is too small; the message says what to lower.
     """
     processes = processes or Processes(placement.device)
     result, expected = attempt(
         base, placement, encoder, train, val,
         lora=lora, settings=settings, score=score, folder=folder, processes=processes,
+        fingerprint=fingerprint, resumed=resumed,
     )  # fmt: skip
     gc.collect()  # the check loads a second model; this one makes room first
     again = Classifier(load_tuned(base, folder / "adapter", placement), encoder)
@@ -126,6 +134,8 @@ def attempt(
     score: Score,
     folder: Path,
     processes: Processes,
+    fingerprint: Mapping[str, Any] | None = None,
+    resumed: Checkpoint | None = None,
     watch: Sequence[TrainerCallback] = (),
 ) -> tuple[TrainingResult, list[Decoded]]:
     """What ``tune`` does up to the check of the saved adapter, and what the best adapter answered to ``val``.
@@ -134,7 +144,7 @@ def attempt(
 
     Raises:
         PipelineError: a LoRA target does not exist, or the loss is no number any more (``DivergedError``).
-        MemoryError: as in ``tune``.
+        StoppedError, ShortageError, MemoryError: as in ``tune``.
     """
     set_seed(settings.seed)
     model = load_base(base, placement)
@@ -142,9 +152,12 @@ def attempt(
     if context < encoder.max_length:
         raise PipelineError(f"--max_length {encoder.max_length}: {base.name} reads at most {context} tokens; lower it")
     classifier = Classifier(add_lora(model, lora), encoder)
+    checkpoints = Checkpoints(folder, settings.checkpoint_steps, fingerprint or {}, resumed, processes)
     try:
-        return _train(classifier, train, val, lora, settings, score, folder=folder, processes=processes, watch=watch)
-    except torch.OutOfMemoryError as error:
+        return _train(classifier, train, val, lora, settings, score, checkpoints, processes=processes, watch=watch)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise MemoryError(
             f"{placement.device}: {settings.micro_batch_size} tweets of up to {encoder.max_length} tokens do not fit; "
             "lower --micro_batch_size, then --max_length, or take --precision int8"
@@ -164,8 +177,8 @@ def _train(
     lora: LoraSettings,
     settings: TrainingSettings,
     score: Score,
+    checkpoints: Checkpoints,
     *,
-    folder: Path,
     processes: Processes,
     watch: Sequence[TrainerCallback],
 ) -> tuple[TrainingResult, list[Decoded]]:
@@ -179,47 +192,44 @@ def _train(
     labels = [row.output for row in train]
     order = in_order(labels, steps * settings.batch_size, settings.sampling, settings.seed)
     weights = class_weights(Counter(labels), encoder.task.labels, settings.class_weights)
-    with tempfile.TemporaryDirectory(prefix=".scratch.", dir=folder) as scratch:
-        layout = Layout(model, encoder, examples, last_layers=lora.last_layers, scratch=Path(scratch))
-        validation = Validation(
-            classifier,
-            val,
-            score,
-            every=math.ceil(steps / settings.evaluations),
-            chosen_by=settings.select_by,
-            patience=settings.patience,
-            adapter=folder / "adapter",
-            files=AdapterFiles(model, Path(scratch) / "beginning"),
-            processes=processes,
-            decoding=layout.decoding,
-        )
-        callbacks: list[TrainerCallback] = [validation, *watch]
-        if processes.first:
-            log = TrainingLog(folder / "training.jsonl", len(train) / settings.batch_size)
-            callbacks = [
-                TrainingProgress(settings.batch_size, settings.select_by),
-                *callbacks,
-                log,
-                tensorboard(folder / "tensorboard"),
-            ]
-        trainer = Trainer(
-            model=model,
-            args=_arguments(settings, model.device.type, steps, folder, processes),
-            train_dataset=Schedule(examples, order, settings.batch_size),
-            data_collator=layout.collator,
-            compute_loss_func=CompletionLoss(encoder, weights),
-            callbacks=callbacks,
-            optimizers=(_optimizer(model, settings), None),
-        )
-        trainer.remove_callback(PrinterCallback)
-        validation.log = trainer.log
-        started = time.monotonic()
-        with quiet(), layout.training():
-            trainer.train()
-        seconds = time.monotonic() - started
+    layout = Layout(model, encoder, examples, last_layers=lora.last_layers, scratch=checkpoints.workspace)
+    validation = Validation(
+        classifier,
+        val,
+        score,
+        every=math.ceil(steps / settings.evaluations),
+        chosen_by=settings.select_by,
+        patience=settings.patience,
+        adapter=checkpoints.best,
+        files=AdapterFiles(model, checkpoints.workspace / "beginning"),
+        processes=processes,
+        stop=checkpoints.stop,
+        decoding=layout.decoding,
+    )
+    callbacks: list[TrainerCallback] = [validation, *watch, checkpoints]
     if processes.first:
-        share(folder / "adapter")
-    processes.wait()
+        run = checkpoints.run
+        callbacks = [
+            TrainingProgress(settings.batch_size, settings.select_by),
+            *callbacks,
+            TrainingLog(run / LOG, len(train) / settings.batch_size),
+            tensorboard(run / "tensorboard", checkpoints.step),
+        ]
+    trainer = Trainer(
+        model=model,
+        args=_arguments(settings, model.device.type, steps, checkpoints.scratch, processes),
+        train_dataset=Schedule(examples, order, settings.batch_size),
+        data_collator=layout.collator,
+        compute_loss_func=CompletionLoss(encoder, weights),
+        callbacks=callbacks,
+        optimizers=(_optimizer(model, settings), None),
+    )
+    trainer.remove_callback(PrinterCallback)
+    validation.log = trainer.log
+    with quiet(), layout.training():
+        checkpoints.train(trainer, validation)
+    checkpoints.keep_best()
+    seconds = checkpoints.seconds
     done = trainer.state.global_step
     result = TrainingResult(
         steps=done,
@@ -265,7 +275,7 @@ def _arguments(
         train_sampling_strategy="sequential",  # the schedule has the order
         logging_steps=max(1, min(10, steps // (2 * settings.evaluations))),
         eval_strategy="no",  # decoded labels count, not the loss alone: see Validation
-        save_strategy="no",  # the validation saves the best adapter itself
+        save_strategy="no",  # Checkpoints says when
         report_to=list(settings.report_to),
         disable_tqdm=True,
         dataloader_pin_memory=device == "cuda",
