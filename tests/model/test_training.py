@@ -110,7 +110,8 @@ def test_every_kind_of_adapter_is_saved_and_predicts_the_same_when_loaded(
 ) -> None:
     result = tuned(tiny_llama, tmp_path / "run", "fp32", lora=lora)  # which checks it
     assert result.steps == 8
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["adapter", "tensorboard", "training.jsonl"]
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["adapter", "checkpoints", "tensorboard", "training.jsonl"]
 
 
 def test_levers_for_small_classes_and_the_optimizer_are_trained_with(tiny_llama: Path, tmp_path: Path) -> None:
