@@ -1,5 +1,6 @@
 """The command ``python -m pipeline.compare``: several reports on the same test rows as one leaderboard."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from pipeline.artifacts import Report, provenance, read_json, read_jsonl, refuse
 from pipeline.errors import PipelineError
 from pipeline.reporting import write_report
 from pipeline.systems import UNSAID, Answers, training_lines
+from pipeline.train import TrainConfig
+
+# Of a run's config: where things lie, who is told of them, and how it was looked for and kept safe.
+_NO_LEVERS = ("out", "dataset", "report_to", "checkpoint_steps", "resume", "search", "search_share")
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def compare(config: CompareConfig) -> Path:
         "picked_from": len(entries),
         "text_hidden": not any(row["input"] for row in predictions),
         "seeds": _seeds(entries),
+        "levers": _levers(entries),
         "judged_run": best.report.manifest["run"],
         "looks": best.report.manifest.get("looks"),
         "drift": best.report.manifest.get("drift"),
@@ -123,6 +129,43 @@ def _seeds(entries: Sequence[_Entry]) -> list[dict[str, int]]:
             if run["config"]["seed"] not in seeds.values():  # a run that was evaluated twice is one run
                 seeds[entry.name] = run["config"]["seed"]
     return [seeds for seeds in recipes.values() if len(seeds) > 1]
+
+
+def _levers(entries: Sequence[_Entry]) -> dict[str, dict[str, str]]:
+    """Run -> setting -> value, for the settings in which runs differ; empty where these are none, or the seed alone."""
+    settings = {
+        entry.name: _settings(entry.report.manifest["run"]) for entry in entries if entry.report.manifest["run"]
+    }
+    names = dict.fromkeys(name for values in settings.values() for name in values)
+    differing = [name for name in names if len({values.get(name) for values in settings.values()}) > 1]
+    if set(differing) <= {"seed"}:
+        return {}
+    return {run: {name: values.get(name, "none") for name in differing} for run, values in settings.items()}
+
+
+def _settings(run: Mapping[str, Any]) -> dict[str, str]:
+    """What a run was trained with, as text. What its config does not know, an option of later, had its default."""
+    known = _flat(dataclasses.asdict(TrainConfig("", ""))) | _flat(run["config"])
+    parent = run["parents"]["dataset"]
+    # The config may say auto; and of the prepared data only their content counts.
+    found = {"precision": run["precision"], "device": run["device"]}
+    data = {"dataset": f"{Path(parent['path']).name} {parent['sha256'][:8]}"}
+    return data | {name: _text(value) for name, value in (known | found).items() if name not in _NO_LEVERS}
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with ``lora.r`` for ``r`` within ``lora``."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
+    return found
+
+
+def _text(value: object) -> str:
+    """A setting as one writes it on the command line."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "null" if value is None else str(value)
 
 
 def _merged(entries: Sequence[_Entry]) -> list[dict[str, Any]]:

@@ -63,8 +63,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     which label it finds most likely. The untuned model with examples in its prompt, a classifier on its embeddings, a
     TF-IDF classifier, two word lists, the majority class, and the systems given by --against answer the same tweets.
     Writes a folder with report.html (one page, opens offline), metrics.json, predictions.jsonl, manifest.json and, of
-    a run, README.md (a model card). The run's folder gets calibration.json (temperature and threshold), the prepared
-    one a line in evaluations.jsonl, a count of the looks at its test rows.
+    a run, README.md (a model card). The run's folder gets calibration.json (temperature, threshold and offsets), the
+    prepared one a line in evaluations.jsonl, a count of the looks at its test rows.
     """
     _check(config)
     out = refuse_existing(config.out)

@@ -40,6 +40,7 @@ UNSAID: Mapping[str, Any] = {
     "suite": {},
     "likelihoods": {},
     "seeds": [],
+    "levers": {},
     "looks": None,
     "drift": None,
     "judged_run": {},
@@ -56,9 +57,9 @@ class Answers:
     ``lineage`` is what the report's manifest keeps of it: ``title``, ``parents``, ``run`` and ``data`` (the manifests,
     empty where there is none), ``decoding`` (provenance), ``candidate`` (who is judged), ``picked_from`` (of how many
     it is the best), ``text_hidden``, ``suite`` (which tests of behaviour), ``likelihoods`` (what the sensitivity to
-    normalisation needs), ``seeds`` (which systems differ in nothing else) ``looks`` (at the test rows before),
-    ``drift`` (from the train to the test rows), ``judged_run`` (a leaderboard's best run), ``embeddings``
-    (whose), ``seed`` (of the resampling) and ``priors`` (asked "what if" for).
+    normalisation needs), ``seeds`` (which systems differ in nothing else), ``levers`` (in which settings runs differ),
+    ``looks`` (at the test rows before), ``drift`` (from the train to the test rows), ``judged_run`` (a leaderboard's
+    best run), ``embeddings`` (whose), ``seed`` (of the resampling) and ``priors`` (asked "what if" for).
     """
 
     task: Task

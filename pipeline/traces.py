@@ -6,6 +6,7 @@ Both are files of their own that no manifest names; what was there before stays 
 import contextlib
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,29 +57,62 @@ def note_look(lineage: Mapping[str, Any], report: Path) -> None:
 
 
 def keep_calibration(run: Run, metrics: Mapping[str, Any], report: Path) -> None:
-    """Writes ``calibration.json`` beside the adapter: temperature and threshold, from validation rows alone.
+    """Writes ``calibration.json`` beside the adapter: temperature, threshold and offsets, from validation rows alone.
 
     One from an evaluation before is replaced. A value is null where the validation rows did not settle it.
     """
     found = metrics["confidence"]
     temperature, recommended = found["temperature"], found["selective"]["recommended"]
+    adjustment = (metrics.get("adjustment") or {}).get("fitted")
     content = {
         "temperature": temperature and temperature["fitted"],
         "threshold": recommended and recommended["threshold"],
         "target_accuracy": recommended and recommended["target"],
+        "adjustment": adjustment and {key: adjustment[key] for key in ("tau", "offsets")},
         "validation_rows": temperature and temperature["n_validation"],
         "report": {"path": without_home(str(report)), "sha256": Report.load(report).sha256},
     }
     try:
         write_text(run.folder / CALIBRATION, dump_json(content))
     except OSError as error:
-        log.info("%s: temperature and threshold could not be kept there; %s", run.folder, error.strerror)
+        log.info("%s: temperature, threshold and offsets could not be kept there; %s", run.folder, error.strerror)
 
 
 def threshold_of(run: Run) -> float | None:
     """The probability below which the run's answers are better withheld; None where no evaluation settled one."""
+    found = _kept(run, "threshold")
+    return float(found) if isinstance(found, int | float) else None
+
+
+def offsets_of(run: Run) -> dict[str, float]:
+    """Label -> what the run's last evaluation found worth adding to its log-likelihood; 0 where it found nothing."""
+    found = _kept(run, "adjustment")
+    offsets = found.get("offsets") if isinstance(found, dict) else None
+    labels = run.task.labels
+    if not isinstance(offsets, dict) or not all(_finite(offsets.get(label)) for label in labels):
+        return dict.fromkeys(labels, 0.0)
+    return {label: float(offsets[label]) for label in labels}
+
+
+def adjusted_label(log_likelihoods: Mapping[str, float], offsets: Mapping[str, float]) -> str:
+    """The answer to a tweet with the offsets of a run: the likeliest label once they are added, the first of equals.
+
+    Temperature and threshold of the run were fitted without offsets: what they say holds for answers without.
+
+    Args:
+        log_likelihoods: label -> natural logarithm of its probability, in the order of the task.
+        offsets: of ``offsets_of``.
+    """
+    return max(log_likelihoods, key=lambda label: log_likelihoods[label] + offsets[label])
+
+
+def _kept(run: Run, key: str) -> Any:
+    """What the run's last evaluation kept under ``key``; None without one, or where its file is damaged."""
     try:
-        found = json.loads((run.folder / CALIBRATION).read_text(encoding="utf-8"))["threshold"]
+        return json.loads((run.folder / CALIBRATION).read_text(encoding="utf-8"))[key]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return float(found) if isinstance(found, int | float) else None
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

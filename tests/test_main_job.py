@@ -9,6 +9,7 @@ import pytest
 from pipeline import compare, evaluate, prepare, train
 from pipeline.artifacts import PreparedDataset, Report, Run, sha256_of
 from pipeline.errors import PipelineError
+from pipeline.traces import offsets_of
 
 QUICK = [
     "--batch_size",
@@ -183,10 +184,45 @@ def test_a_leaderboard_of_runs_shows_the_spread_of_their_seeds(
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "3 seeds of one recipe" in page
     assert metrics["training"] == json.loads((job["report"] / "metrics.json").read_text())["training"]
+    assert "levers" not in metrics
     sheet = {row["kind"]: row for row in metrics["leakage_sheet"]["rows"]}
     assert sheet["feature_selection"]["status"] == "ruled out"
     assert run(evaluate.main, "--rescore", out, "--out", tmp_path / "again") == 0
     assert (tmp_path / "again" / "metrics.json").read_bytes() == (out / "metrics.json").read_bytes()
+
+
+def test_a_leaderboard_of_runs_shows_what_their_settings_did(
+    job: dict[str, Path], seeds: dict[str, Path], tmp_path: Path
+) -> None:
+    def changed(name: str, **options: object) -> Path:
+        shutil.copytree(job["report"], tmp_path / name)
+        manifest = json.loads((tmp_path / name / "manifest.json").read_text())
+        config = {**manifest["run"]["config"], **options}
+        manifest["run"]["config"] = {key: value for key, value in config.items() if value is not ...}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+        return tmp_path / name
+
+    # One was trained before there was a choice of sampling; where results lie and who is told of them is no lever.
+    old = changed("old", sampling=..., out="elsewhere", report_to=["wandb"])
+    lora = json.loads((job["report"] / "manifest.json").read_text())["run"]["config"]["lora"]
+    weighted = changed("weighted", class_weights="balanced", lora={**lora, "target_modules": ["q_proj", "<b>"]})
+    out = tmp_path / "board"
+    assert run(compare.main, "--reports", job["report"], old, weighted, seeds["second"], "--out", out) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    modules = ", ".join(lora["target_modules"])
+    plain = {"lora.target_modules": modules, "class_weights": "none", "seed": "42"}
+    assert {name: run["settings"] for name, run in metrics["levers"]["runs"].items()} == {
+        "report": plain,
+        "old": plain,
+        "second": {**plain, "seed": "7"},
+        "weighted": {**plain, "class_weights": "balanced", "lora.target_modules": "q_proj, <b>"},
+    }
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "4 runs beside each other that differ in lora.target_modules, class_weights, seed." in page
+    assert "q_proj, &lt;b&gt;" in page
+    assert run(evaluate.main, "--rescore", out, "--out", tmp_path / "again") == 0
+    for name in ("metrics.json", "report.html"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
 
 
 def test_a_report_cannot_be_called_as_a_baseline(seeds: dict[str, Path], tmp_path: Path) -> None:
@@ -209,6 +245,9 @@ def test_temperature_threshold_and_count_are_left_behind(job: dict[str, Path]) -
     metrics = json.loads((job["report"] / "metrics.json").read_text())
     assert kept["temperature"] == metrics["confidence"]["temperature"]["fitted"]
     assert kept["threshold"] == metrics["confidence"]["selective"]["recommended"]["threshold"]
+    fitted = metrics["adjustment"]["fitted"]
+    assert kept["adjustment"] == (fitted and {"tau": fitted["tau"], "offsets": fitted["offsets"]})
+    assert list(offsets_of(Run.load(job["run"]))) == ["Negative", "Neutral", "Positive"]
     [look] = [json.loads(line) for line in (job["prepared"] / "evaluations.jsonl").read_text().splitlines()]
     assert look["systems"] == [Run.load(job["run"]).sha256]
 

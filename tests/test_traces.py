@@ -75,3 +75,40 @@ def test_temperature_and_threshold_are_kept_with_the_run(tmp_path: Path) -> None
     )
     assert read_json(run.folder / CALIBRATION)["threshold"] is None
     assert threshold_of(run) is None
+
+
+def test_offsets_are_kept_with_the_run_and_change_its_answers(tmp_path: Path) -> None:
+    import json
+
+    import numpy as np
+
+    from pipeline.artifacts import Run
+    from pipeline.scoring.adjustment import adjusted
+    from pipeline.traces import CALIBRATION, adjusted_label, keep_calibration, offsets_of
+
+    for kind in ("run", "report"):
+        with new_folder(tmp_path / kind) as folder:
+            write_manifest(folder, kind, Task(), {})
+    run = Run.load(tmp_path / "run")
+    nothing = dict.fromkeys(run.task.labels, 0.0)
+    assert offsets_of(run) == nothing
+    confidence = {"temperature": None, "selective": {"recommended": None}}
+    offsets = {"Negative": 1.5, "Neutral": 0.25, "Positive": 0.125}
+    fitted = {"tau": 0.5, "offsets": offsets, "grid": []}
+    keep_calibration(run, {"confidence": confidence, "adjustment": {"fitted": fitted}}, tmp_path / "report")
+    assert read_json(run.folder / CALIBRATION)["adjustment"] == {"tau": 0.5, "offsets": offsets}
+    assert offsets_of(run) == offsets
+    rows = np.log(np.random.default_rng(0).dirichlet([1, 2, 4], size=50))
+    answers = [adjusted_label(dict(zip(run.task.labels, row, strict=True)), offsets_of(run)) for row in rows.tolist()]
+    expected = [run.task.labels[i] for i in adjusted(rows, np.array(list(offsets.values())))]
+    assert answers == expected
+    assert answers != [run.task.labels[i] for i in rows.argmax(axis=1)]
+    assert adjusted_label(dict.fromkeys(run.task.labels, -1.0), nothing) == run.task.labels[0]
+    not_a_number = {"offsets": {**offsets, "Neutral": float("nan")}}
+    damages: list[object] = [None, [], {"offsets": {"Negative": 1.0}}, not_a_number]
+    for damaged in damages:
+        (run.folder / CALIBRATION).write_text(json.dumps({"adjustment": damaged}), encoding="utf-8")
+        assert offsets_of(run) == nothing
+    for without in ({}, {"adjustment": {"fitted": None}}):
+        keep_calibration(run, {"confidence": confidence, **without}, tmp_path / "report")
+        assert read_json(run.folder / CALIBRATION)["adjustment"] is None

@@ -20,6 +20,7 @@ def findings(metrics: Mapping[str, Any], gallery: Mapping[str, Any]) -> dict[str
         "readings": _readings(metrics),
         "confidence": _confidence(metrics.get("confidence")),
         "ranking": _ranking(metrics),
+        "adjustment": _adjustment(metrics.get("adjustment"), metrics.get("levers")),
         "behaviour": _behaviour(metrics.get("behaviour")),
         "weak": _weak(metrics.get("weak")),
         "seeds": _seeds(metrics.get("seeds")),
@@ -109,6 +110,26 @@ def _ranking(metrics: Mapping[str, Any]) -> str:
     return (
         f"{capitalised(bias['largest'])} is answered too {often}: {percent_text(shares['predicted'])} of the answers, "
         f"{percent_text(shares['true'])} of the tweets."
+    )
+
+
+def _adjustment(adjustment: Mapping[str, Any] | None, levers: Mapping[str, Any] | None) -> str:
+    if levers:
+        names = levers["settings"]
+        more = f", and {len(names) - 3} more" if len(names) > 3 else ""
+        return f"{len(levers['runs'])} runs beside each other that differ in {', '.join(names[:3])}{more}."
+    if not adjustment:
+        return ""
+    fitted, test = adjustment["fitted"], adjustment["test"]
+    if fitted is None:
+        return "The validation tweets settle no adjustment."
+    if fitted["tau"] == 0:
+        luck = "" if fitted["best"] == 0 else " by more than luck may be"
+        return f"Fitted on {adjustment['n_validation']:,} validation tweets: no adjustment was better{luck}."
+    before, after = (test[name]["macro_f1"]["value"] for name in ("before", "after"))
+    finding = "" if test["difference"]["distinguishable"] else ", not distinguishable"
+    return (
+        f"Offsets fitted on validation take the likelihood reading from macro-F1 {before:.3f} to {after:.3f}{finding}."
     )
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.scoring.adjustment_effect import adjustment
 from pipeline.scoring.behaviour.scores import behaviour
 from pipeline.scoring.behaviour.suite import cases
 from pipeline.scoring.confidence import Answers, confidence
 from pipeline.scoring.confusion import Floats, encode
+from pipeline.scoring.levers import levers
 from pipeline.scoring.normalisation import normalisation
 from pipeline.scoring.priors import priors
 from pipeline.scoring.ranking import ranking
@@ -27,10 +29,12 @@ class Evidence:
     ``validation`` has the candidate's answers to the validation rows (``id``, ``group``, ``label``, ``generate``,
     ``log_likelihoods``), ``behaviour`` its answers to the suite (``text``, ``predicted``, ``probabilities``), of which
     ``suite`` says the ``seed`` and whether it was the ``quick`` one, ``training`` the lines that its training left.
-    ``data`` is the manifest of the prepared data set, ``priors`` are shares of the classes to ask "what if" for,
-    ``likelihoods`` what ``normalisation`` needs, ``seeds`` which systems differ in their seed alone (system -> seed,
-    for each recipe), ``run`` the run's manifest, ``looks`` how often the test rows were evaluated before, ``drift`` how
-    the test rows differ from the train rows, ``weak`` what was found on kinds of tweets before the texts were hidden.
+    ``data`` is the manifest of the prepared data set,
+    ``priors`` are shares of the classes to ask "what if" for, ``likelihoods`` what ``normalisation`` needs,
+    ``seeds`` which systems differ in their seed alone (system -> seed, for each recipe), ``levers`` in which settings
+    runs differ (run -> setting -> value), ``run`` the run's manifest, ``looks`` how often the test rows were evaluated
+    before, ``drift`` how the test rows differ from the train rows, ``weak`` what was found on kinds of tweets before
+    the texts were hidden.
     """
 
     validation: Sequence[Mapping[str, Any]] = ()
@@ -41,6 +45,7 @@ class Evidence:
     priors: Mapping[str, float] | None = None
     likelihoods: Mapping[str, Any] = field(default_factory=dict)
     seeds: Sequence[Mapping[str, int]] = ()
+    levers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
     looks: Mapping[str, Any] | None = None
     drift: Mapping[str, Any] | None = None
@@ -71,6 +76,8 @@ def sections(
     found: dict[str, Any] = {}
     if evidence.seeds:
         found["seeds"] = seed_spread(evidence.seeds, systems)
+    if evidence.levers:
+        found["levers"] = levers(evidence.levers, systems)
     if evidence.likelihoods:
         found["normalisation"] = normalisation(sample, evidence.likelihoods, seed=seed)
     if probabilities:
@@ -78,13 +85,11 @@ def sections(
             sample.y_true, predicted, probabilities, groups=sample.groups, labels=sample.labels, seed=seed
         )
     if sample.candidate in sample.models:
-        found["confidence"] = confidence(
-            Answers(sample.log_likelihoods[sample.candidate], sample.y_true, predicted, sample.groups),
-            sample.labels,
-            validation=_validation(evidence.validation, sample.labels),
-            priors=_shares(train, sample.labels),
-            seed=seed,
-        )
+        test = Answers(sample.log_likelihoods[sample.candidate], sample.y_true, predicted, sample.groups)
+        validation, shares = _validation(evidence.validation, sample.labels), _shares(train, sample.labels)
+        found["confidence"] = confidence(test, sample.labels, validation=validation, priors=shares, seed=seed)
+        if validation is not None:
+            found["adjustment"] = adjustment(test, validation, sample.labels, shares=shares, seed=seed)
     found["priors"] = priors(
         sample.y_true,
         predicted,

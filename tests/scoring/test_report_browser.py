@@ -9,6 +9,7 @@ from synthetic_predictions import LABELS, make_predictions
 
 from pipeline.scoring.evaluation import score
 from pipeline.scoring.report import render
+from pipeline.scoring.sections import Evidence
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
@@ -21,11 +22,16 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = make_predictions(
         120, text="<script>alert(1)</script><img src=https://evil.example/x onerror=alert(2)> " + "w" * 90
     )
-    counts = {"train": dict.fromkeys(LABELS, 1000), "test": dict.fromkeys(LABELS, 40)}
+    counts = {"train": dict(zip(LABELS, (10, 300, 1000), strict=True)), "test": dict.fromkeys(LABELS, 40)}
+    for row in rows:  # so shy of Negative that an adjustment pays, and all rows of its table are there
+        row["systems"]["tuned"]["log_likelihoods"]["Negative"] -= 2.5
+    validation = [{**{key: row[key] for key in ("id", "group", "label")}, **row["systems"]["tuned"]} for row in rows]
+    settings = {name: {"class_weights": name * 9, "lora.target_modules": "q_proj, " * 9} for name in ("tuned", "tfidf")}
+    evidence = Evidence(validation=validation, data={"classes": counts}, levers=settings)
+    full = score(rows, labels=LABELS, evidence=evidence)
+    metrics = score(rows, labels=LABELS) | {key: full[key] for key in ("adjustment", "levers")}
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(
-        render(score(rows, labels=LABELS), rows, {"title": "x" * 90, "data": {"classes": counts}}), encoding="utf-8"
-    )
+    path.write_text(render(metrics, rows, {"title": "x" * 90, "data": {"classes": counts}}), encoding="utf-8")
     return path
 
 
@@ -51,11 +57,12 @@ def test_the_page_opens_in_silence_and_fits(browser: Browser, page_file: Path, w
     page.on("dialog", lambda dialog: messages.append(dialog.message))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(page_file.as_uri())
-    for details in page.locator("details").all():
-        details.evaluate("element => element.open = true")
+    page.evaluate("document.querySelectorAll('details').forEach(element => element.open = true)")
     assert messages == []
     assert requests == [page_file.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("#adjustment table").count() == 4
+    assert page.locator("#adjustment table").first.locator("tbody tr").count() == 2 * (len(LABELS) + 1)
     # The style sheet's hash is the policy's: without it the page would be in Times on white.
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(20, 23, 26)" if scheme == "dark" else "rgb(255, 255, 255)")
