@@ -35,6 +35,7 @@ CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 
 _MANY_UNPARSED = 0.1
+_GO_ON = "go on with the same command and --resume"
 # Options that do not decide the result, or that lead to something that does, see _fingerprint.
 _ELSEWHERE = frozenset(
     {"dataset", "out", "resume", "checkpoint_steps", "base_model", "precision", "device", "report_to", "search_share"}
@@ -178,10 +179,13 @@ def train(config: TrainConfig) -> Path | None:
 
                 _write_config(config, out)
                 lora, settings = _settings(config)
-                config, found = search_settings(
-                    config, base, placement, encoder, train_rows, val_rows,
-                    lora=lora, settings=settings, score=_validation_score(dataset.task), folder=out,
-                )  # fmt: skip
+                try:
+                    config, found = search_settings(
+                        config, base, placement, encoder, train_rows, val_rows,
+                        lora=lora, settings=settings, score=_validation_score(dataset.task), folder=out,
+                    )  # fmt: skip
+                except StoppedError as error:  # which speaks of the folder of a trial
+                    raise StoppedError(f"{out}: stopped while it searched; {_GO_ON}") from error
             fingerprint = _fingerprint(config, dataset, base, placement)
             (checkpoint, *_) = processes.gather(newest(out) if config.resume and first else None)
             if checkpoint is not None:
@@ -193,7 +197,7 @@ def train(config: TrainConfig) -> Path | None:
                 processes=processes, found=found,
             )  # fmt: skip
         except KeyboardInterrupt as error:  # while nothing is trained, but loaded or checked
-            raise StoppedError(f"{out}: stopped; go on with the same command and --resume") from error
+            raise StoppedError(f"{out}: stopped; {_GO_ON}") from error
         if first:
             # Only now: without checkpoints a run that is killed at this moment would have to begin again.
             _tidy(out, lock)

@@ -12,7 +12,7 @@ from conftest import make_rows
 
 from pipeline import train
 from pipeline.artifacts import Run
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StoppedError
 from pipeline.model.search import Trial
 from pipeline.scoring import choice
 from pipeline.searching import judge, with_settings
@@ -158,9 +158,9 @@ def test_a_search_that_is_interrupted_leaves_what_it_did(
             raise KeyboardInterrupt from None
 
     monkeypatch.setattr(train, "_validation_score", lambda task: score)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(StoppedError, match=r"run: stopped; go on with the same command and --resume"):
         train.train(config_of(prepared, tiny_llama, tmp_path / "run"))
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.yaml", "search.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "run").glob("[!.]*")) == ["config.yaml", "search.jsonl"]
     assert json.loads((tmp_path / "run" / "search.jsonl").read_text())["score"] == 0.2
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["search"] == 3
 

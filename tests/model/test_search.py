@@ -172,7 +172,7 @@ def test_a_trial_that_is_worse_half_way_than_the_median_is_pruned(tiny_llama: Pa
     assert "answers" not in json.loads((tmp_path / "run" / "search.jsonl").read_text().splitlines()[3])
 
 
-@pytest.mark.parametrize("error", [DivergedError("step 3: loss is not a finite number"), MemoryError("too large")])
+@pytest.mark.parametrize("error", [DivergedError("step 3: loss is no number"), MemoryError("do not fit")])
 def test_a_trial_that_fails_is_noted_and_the_search_goes_on(tiny_llama: Path, tmp_path: Path, error: Exception) -> None:
     calls = 0
 
@@ -185,7 +185,8 @@ def test_a_trial_that_fails_is_noted_and_the_search_goes_on(tiny_llama: Path, tm
 
     trials = searched(tiny_llama, tmp_path / "run", 3, failing)
     assert [trial.state for trial in trials] == ["complete", "failed", "complete"]
-    assert (trials[1].reason, trials[1].score, trials[1].answers) == (str(error), None, None)
+    assert str(error) in str(trials[1].reason)
+    assert (trials[1].score, trials[1].answers) == (None, None)
     assert searched(tiny_llama, tmp_path / "run", 3) == trials
 
 
