@@ -6,7 +6,7 @@ Three commands, three stages, one task::
                   |       |       |
     stages     dataset/  model/  scoring/           never import each other
                   |       |       |
-    core       task  text  artifacts  errors        standard library only (and ftfy, in mojibake)
+    core       task  text  artifacts  locking  errors   standard library only (and ftfy, in mojibake)
 
 The import rule: commands import stages, stages import the core, and nothing points back. Each heavy library has
 one home: torch, transformers, peft, bitsandbytes and optuna in ``model/``; pandas and datasets in ``dataset/``;
@@ -18,6 +18,6 @@ function, after the options are known to be good.
 Three folders carry the work from command to command, and nothing else does (``artifacts.py``)::
 
     data/prepared/NAME   train.json val.json test.json data.html dropped.jsonl ... manifest.json
-    data/runs/NAME       config.yaml adapter/ training.jsonl tensorboard/ search.jsonl ... manifest.json
+    data/runs/NAME       config.yaml adapter/ training.jsonl tensorboard/ ... manifest.json; checkpoints/ until then
     reports/NAME         predictions.jsonl metrics.json report.html manifest.json
 """

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import hashlib
 import json
@@ -26,6 +27,7 @@ from pipeline.artifacts import (
     refuse_existing,
     sha256_of,
     share,
+    sync,
     without_home,
     write_manifest,
     write_text,
@@ -104,6 +106,27 @@ def test_nothing_is_overwritten(tmp_path: Path, there: str) -> None:
     with pytest.raises(PipelineError, match="already exists"), new_folder(out):
         pytest.fail("the block must not run")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_unfinished_folder_may_be_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="already exists and is unfinished; go on with --resume, choose another"):
+        refuse_existing(tmp_path, resumable=True)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(PipelineError, match="already exists; choose another --out, or remove it"):
+        refuse_existing(tmp_path, resumable=True)
+
+
+@pytest.mark.parametrize(("number", "serious"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_drive_that_syncs_files_only_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, serious: bool
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, "fsync")
+
+    sync(tmp_path)
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="fsync") if serious else contextlib.nullcontext():
+        sync(tmp_path)
 
 
 def test_a_free_name_is_not_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from pipeline import cli, doctor
-from pipeline.errors import PipelineError
+from pipeline.errors import BusyError, PipelineError, ShortageError, StoppedError
 from pipeline.train import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -205,6 +205,9 @@ def test_a_cause_outside_the_code_through_the_shell(tmp_path: Path) -> None:
     ("error", "code", "message"),
     [
         (PipelineError("tweets.csv: expected rows"), 1, "trial: tweets.csv: expected rows"),
+        (StoppedError("o: stopped; go on"), 3, "trial: o: stopped; go on"),
+        (ShortageError("o: expected 9 MB"), 4, "trial: o: expected 9 MB"),
+        (BusyError("o: another run"), 5, "trial: o: another run"),
         (KeyboardInterrupt(), 3, "trial: stopped; a folder without manifest.json is unfinished"),
         (MemoryError(), 4, "trial: out of memory; close other programs, or lower the batch sizes"),
         (MemoryError("on the GPU"), 4, "trial: out of memory; on the GPU"),

@@ -202,6 +202,18 @@ def test_a_folder_that_is_no_run_is_not_gone_on_with(
     assert failing(capsys, *paths[:-1], bench.folder / "prepared", "--resume")[0] == 1
 
 
+@pytest.mark.parametrize("name", ["n" * 256, "a\0b"])
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_a_name_that_cannot_be_is_one_line(
+    workshop: tuple[Bench, Executor], capsys: pytest.CaptureFixture[str], name: str, resume: list[str]
+) -> None:
+    bench, _ = workshop
+    paths = ("--dataset", bench.folder / "prepared", "--base_model", bench.folder / "model", "--out", name)
+    code, said = failing(capsys, *paths, *resume)
+    assert code == 1
+    assert "expected a place to write to" in said
+
+
 def test_a_run_without_a_good_checkpoint_is_refused(
     workshop: tuple[Bench, Executor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,7 +39,7 @@ def benchmark(config: FaultsConfig) -> None:
     """
     if config.scale <= 0:
         raise PipelineError(f"--scale: expected more than 0, got {config.scale}")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # it cannot be had in a process that forks
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}  # threads do not survive a fork
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Path(config.folder or scratch))
         bench.folder.mkdir(parents=True, exist_ok=True)
