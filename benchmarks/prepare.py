@@ -56,7 +56,7 @@ def benchmark(config: BenchmarkConfig) -> None:
 
 
 def machine(packages: Sequence[str] = _PACKAGES) -> Iterator[str]:
-    """Lines that say on what the numbers were measured."""
+    """Lines that say on what the numbers were measured, with the versions of these packages."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield f"* {_processor()}, {cores} cores for this process, {memory:.0f} GiB; {platform.platform()}"
