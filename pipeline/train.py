@@ -201,6 +201,7 @@ def train(config: TrainConfig) -> Path | None:
         if first:
             # Only now: without checkpoints a run that is killed at this moment would have to begin again.
             _tidy(out, lock)
+        processes.part()
     return out if first else None
 
 

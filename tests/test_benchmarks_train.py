@@ -176,7 +176,15 @@ def test_our_command_does_the_job(job: Job) -> None:
     assert ended.value.code == 0
     run = Run.load(job.out)
     assert run.manifest["result"]["steps"] == 8
-    assert run.manifest["config"]["lora"] == {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": ["all-linear"]}
+    asked = {
+        "r": 4,
+        "alpha": 8,
+        "dropout": 0.0,
+        "target_modules": ["all-linear"],
+        "last_layers": None,
+        "variant": "lora",
+    }
+    assert run.manifest["config"]["lora"] == asked
     check_adapter(adapter(programs(sys.executable, None)["ours"], job))
 
 

@@ -45,6 +45,12 @@ class Processes:
         if self.count > 1:
             distributed.barrier()
 
+    def part(self) -> None:
+        """Ends what connects them, once all are done: one that just goes may be torn down in the middle of a talk."""
+        if self.count > 1:
+            distributed.barrier()
+            distributed.destroy_process_group()
+
     def any(self, here: bool) -> bool:
         """Whether it is so in any of the processes."""
         if self.count == 1:
