@@ -143,9 +143,11 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(
         searched(tiny_llama, tmp_path / "run", 3, interrupted)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["search.jsonl"]
     assert len((tmp_path / "run" / "search.jsonl").read_text().splitlines()) == 1
+    (tmp_path / "run" / ".scratch.killed").mkdir()
     calls = 10
     assert without_seconds(searched(tiny_llama, tmp_path / "run", 3, interrupted)) == without_seconds(three[1])
     assert calls == 14  # the first trial was not trained again
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["search.jsonl"]
     assert searched(tiny_llama, tmp_path / "run", 3, interrupted) == searched(tiny_llama, tmp_path / "run", 3)
     assert calls == 14
 
