@@ -261,11 +261,16 @@ def _known(path: Path, space: Space, steps: int) -> list[Trial]:
     """The trials of a search that was stopped; none where it had not begun.
 
     Raises:
-        PipelineError: they are of another search.
+        PipelineError: they are of another search, or no trials.
     """
     if not path.is_file():
         return []
-    done = [Trial.from_json(line) for line in read_jsonl(path)]
+    try:
+        done = [Trial.from_json(line) for line in read_jsonl(path)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise PipelineError(
+            f"{path}: expected the trials of a search, a line each; it is damaged ({error!r}), remove it"
+        ) from error
     if done and (done[0].settings != space.settings(space.given) or done[0].steps != steps):
         raise PipelineError(
             f"{path}, line 1: expected {steps} steps with the settings as given, got {done[0].steps} with "
