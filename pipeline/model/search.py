@@ -11,6 +11,7 @@ import gc
 import logging
 import math
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,7 @@ from pipeline.model.validation import Score
 logger = logging.getLogger(__name__)
 
 FILE = "search.jsonl"
+_SCRATCH = ".scratch."
 # Learning rates from a tenth of that given to ten times as much.
 _RATES = 10.0
 _RANKS = (4, 8, 16, 32)
@@ -166,6 +168,8 @@ def search(
     space = Space(lora, settings, linear_layers(without_weights(base)))
     short = dataclasses.replace(settings, max_steps=steps, evaluations=_VALIDATIONS, patience=None, report_to=())
     done = _known(folder / FILE, space, steps)
+    for left in folder.glob(f"{_SCRATCH}*"):  # by a process that was killed
+        shutil.rmtree(left)
     logger.info(
         "searching: %d trials of %d of %d steps%s", trials, steps, full, f", {len(done)} are there" if done else ""
     )
@@ -179,7 +183,7 @@ def search(
             started = time.monotonic()
             state, reason, best, answers = "complete", None, None, None
             try:
-                with tempfile.TemporaryDirectory(prefix=".scratch.", dir=folder) as scratch, _hushed(warn=not done):
+                with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch, _hushed(warn=not done):
                     result, decoded = attempt(
                         base, placement, encoder, train, val,
                         lora=_replaced(lora, chosen, "lora."), settings=_replaced(short, chosen, ""), score=score,
@@ -257,11 +261,16 @@ def _known(path: Path, space: Space, steps: int) -> list[Trial]:
     """The trials of a search that was stopped; none where it had not begun.
 
     Raises:
-        PipelineError: they are of another search.
+        PipelineError: they are of another search, or no trials.
     """
     if not path.is_file():
         return []
-    done = [Trial.from_json(line) for line in read_jsonl(path)]
+    try:
+        done = [Trial.from_json(line) for line in read_jsonl(path)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise PipelineError(
+            f"{path}: expected the trials of a search, a line each; it is damaged ({error!r}), remove it"
+        ) from error
     if done and (done[0].settings != space.settings(space.given) or done[0].steps != steps):
         raise PipelineError(
             f"{path}, line 1: expected {steps} steps with the settings as given, got {done[0].steps} with "

@@ -84,6 +84,7 @@ def test_the_first_trial_has_the_settings_as_given_and_the_others_have_not(three
         "b_learning_rate": 1.0,
     }
     assert [trial.number for trial in three[1]] == [1, 2, 3]
+    assert others[0].settings != others[1].settings
     for trial in others:
         assert trial.settings != first.settings
         assert 5e-4 <= trial.settings["learning_rate"] <= 5e-2
@@ -143,9 +144,11 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(
         searched(tiny_llama, tmp_path / "run", 3, interrupted)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["search.jsonl"]
     assert len((tmp_path / "run" / "search.jsonl").read_text().splitlines()) == 1
+    (tmp_path / "run" / ".scratch.killed").mkdir()
     calls = 10
     assert without_seconds(searched(tiny_llama, tmp_path / "run", 3, interrupted)) == without_seconds(three[1])
     assert calls == 14  # the first trial was not trained again
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["search.jsonl"]
     assert searched(tiny_llama, tmp_path / "run", 3, interrupted) == searched(tiny_llama, tmp_path / "run", 3)
     assert calls == 14
 
@@ -159,6 +162,15 @@ def test_trials_of_another_search_are_refused(
         PipelineError, match=r"search\.jsonl, line 1: expected \d steps with the settings as given, got"
     ):
         searched(tiny_llama, three[0], 3, settings=other)
+
+
+@pytest.mark.parametrize("line", ["{}", "3", '{"trial": 1, "scores": [[1]]}', '{"trial": 1, "scores": [], "x": 1}'])
+def test_a_file_that_is_damaged_is_told(tiny_llama: Path, tmp_path: Path, line: str) -> None:
+    (tmp_path / "search.jsonl").write_text(line + "\n")
+    with pytest.raises(
+        PipelineError, match=r"search\.jsonl: expected the trials of a search, a line each; it is damaged"
+    ):
+        searched(tiny_llama, tmp_path, 3)
 
 
 def test_a_trial_that_is_worse_half_way_than_the_median_is_pruned(tiny_llama: Path, tmp_path: Path) -> None:
