@@ -186,7 +186,7 @@ def _compared(config: TrainBenchmarkConfig, job: Job, place: Machine, record: di
             adapters[name].append(str(adapter(chosen[name], its)))
             yield None
     record["rates"]["after"] = _rates(config, place, record)
-    record["best_rates"] = _best_rates(record["rates"])
+    record["machine_rates"] = _machine_rates(record["rates"])
     yield None
     order = {
         "base_model": config.base_model,
@@ -219,12 +219,16 @@ def _rates(config: TrainBenchmarkConfig, place: Machine, record: dict[str, Any])
     return found
 
 
-def _best_rates(rates: dict[str, Any]) -> dict[str, float]:
-    """The better of before and after, as the machine may have been busy: square matrices, and those of a step."""
+def _machine_rates(rates: dict[str, Any]) -> dict[str, float]:
+    """The better of before and after, as the machine may have been busy: a step's products, and square ones.
+
+    ``sustained`` and ``square`` are those of the middle call of a second, ``peak`` that of the fastest.
+    """
     both = [rates[when] for when in ("before", "after")]
     return {
-        "square": max(each["rates"][0]["best"] for each in both),
-        "mixed": max(each["mixed_best"] for each in both),
+        "sustained": max(each["mixed_median"] for each in both),
+        "peak": max(each["mixed_best"] for each in both),
+        "square": max(each["rates"][0]["median"] for each in both),
     }
 
 

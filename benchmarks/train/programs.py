@@ -14,6 +14,7 @@ from pipeline.artifacts import Run, read_jsonl
 from pipeline.errors import PipelineError
 
 Settings = Mapping[str, Any]
+_AGAIN = 3  # settings that are tried twice
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,6 @@ class Machine:
 
 def programs(trl: str, llamafactory: str | None) -> dict[str, Program]:
     """All programs by name; the interpreters of the others are given, the rest runs in this one."""
-    attentions = ("sdpa", "eager")
     return {
         each.name: each
         for each in (
@@ -71,10 +71,10 @@ def programs(trl: str, llamafactory: str | None) -> dict[str, Program]:
                 "trl",
                 trl,
                 tuple(
-                    {"attention": attention, "autocast": autocast, "padding_free": padding_free}
+                    {"attention": attention, "autocast": autocast, "adapter": adapter, "padding_free": padding_free}
                     for padding_free in (False, True)
-                    for autocast in (True, False)
-                    for attention in attentions
+                    for autocast, adapter in ((True, "fp32"), (False, "fp32"), (False, "bf16"))
+                    for attention in ("sdpa", "eager")
                 ),
             ),
             Program("llamafactory", "llamafactory", llamafactory, ({"attention": "sdpa"}, {"attention": "disabled"})),
@@ -103,13 +103,15 @@ def packages(python: str, machine: Machine) -> dict[str, str]:
 def trial(program: Program, job: Job, machine: Machine) -> tuple[Settings, list[dict[str, Any]]]:
     """The fastest of the program's variants in short trainings, and the seconds of all.
 
-    Each is tried twice, in turn, and its better time counts: a machine that is busy for a moment must not choose.
+    The fastest three are tried again, and the better time counts: a machine busy for a moment must not choose.
     """
     if len(program.variants) == 1:
         return program.variants[0], []
     tried: list[dict[str, Any]] = [{"settings": dict(settings), "seconds": math.inf} for settings in program.variants]
     for turn in range(2):
-        for i, each in enumerate(tried):
+        ranked = sorted(range(len(tried)), key=lambda i: float(tried[i]["seconds"]))
+        for i in ranked if turn == 0 else ranked[:_AGAIN]:
+            each = tried[i]
             outcome = run(program, replace(job, out=f"{job.out}-{turn}-{i}", settings=each["settings"]), machine)
             each["seconds"] = min(each["seconds"], outcome.seconds)
     fastest: Settings = min(tried, key=lambda each: float(each["seconds"]))["settings"]

@@ -2,8 +2,9 @@
 
 Weights in bf16, the loss over the label alone, no gradient checkpointing, a whole batch in one pass, tweets of like
 length together. What is faster depends on the machine and the version, so these are settings of the job:
-``attention`` (sdpa, the default, or eager), ``autocast`` (bf16 mixed precision, the default, or none) and
-``padding_free`` (a batch as one row; attention takes the borders from the positions, and the loss is the same).
+``attention`` (sdpa, the default, or eager), ``autocast`` (bf16 mixed precision, the default, or none), ``adapter`` (its
+numbers: fp32, PEFT's default, or bf16, which saves copies and learns with fewer digits) and ``padding_free`` (a batch
+as one row; attention takes the borders from the positions, and the loss is the same).
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
@@ -39,13 +41,16 @@ def trainer(job: Job) -> SFTTrainer:
         padding_free=padding_free,
         max_length=None if padding_free else job.max_length,  # SFTTrainer does not cut rows that are not padded
     )
+    bf16_adapter = job.settings["adapter"] == "bf16"
+    if bf16_adapter:
+        model = get_peft_model(model, lora(job), autocast_adapter_dtype=False)
     rows = [{"prompt": each.prompt, "completion": each.completion} for each in examples(job)]
     return SFTTrainer(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(job.model),
-        peft_config=lora(job),
+        peft_config=None if bf16_adapter else lora(job),
     )
 
 

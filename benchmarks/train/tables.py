@@ -16,14 +16,15 @@ _NAMES = {
 def compared(record: Mapping[str, Any]) -> Iterator[str]:
     """The programs side by side."""
     yield (
-        "| program | tweets/s, median | in each round | ours is faster by | peak MiB | loss at the end, as it tells it "
-        "| test loss | macro-F1 | % of the machine's bf16 rate: own shapes | 2048³ |"
+        "| program | tweets/s, median | in each round | ours is faster by | in each round | peak MiB "
+        "| loss at the end, as it tells it | test loss | macro-F1 "
+        "| % of the machine's bf16 rate: a step's products | their fastest calls | 2048³ |"
     )
-    yield "|---|--:|---|--:|--:|--:|--:|---|--:|--:|"
+    yield "|---|--:|---|--:|---|--:|--:|--:|---|--:|--:|--:|"
     speeds = {name: speed(rounds) for name, rounds in record["rounds"].items()}
     for name in record["programs"]:
         if name in record["skipped"]:
-            yield f"| {_NAMES[name]} | skipped: {record['skipped'][name]} | | | | | | | | |"
+            yield f"| {_NAMES[name]} | skipped: {record['skipped'][name]} | | | | | | | | | | |"
         else:
             yield _program(name, record, speeds)
 
@@ -31,18 +32,22 @@ def compared(record: Mapping[str, Any]) -> Iterator[str]:
 def _program(name: str, record: Mapping[str, Any], speeds: Mapping[str, float]) -> str:
     rounds = record["rounds"][name]
     score, losses = record["scores"]["scores"][name], record["scores"]["test_losses"][name]
-    faster = f"{speeds[OURS] / speeds[name]:.2f}" if OURS in speeds else ""
+    ratios = [
+        ours["tweets_per_second"] / each["tweets_per_second"]
+        for ours, each in zip(record["rounds"].get(OURS, ()), rounds, strict=False)
+    ]
     useful = statistics.median(each["useful_flops_per_second"] for each in rounds)
     cells = [
         _NAMES[name],
         f"{speeds[name]:.2f}",
         ", ".join(f"{each['tweets_per_second']:.2f}" for each in rounds),
-        faster,
+        f"{speeds[OURS] / speeds[name]:.2f}" if OURS in speeds else "",
+        f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "",
         f"{max(each['peak_bytes'] for each in rounds) / 2**20:.0f}",
         f"{statistics.median(each['loss'] for each in rounds):.3f}",
         f"{statistics.median(losses):.3f}",
         f"{score['macro_f1']:.3f} [{score['low']:.3f}, {score['high']:.3f}]",
-        *(f"{100 * useful / record['best_rates'][which]:.0f}" for which in ("mixed", "square")),
+        *(f"{100 * useful / record['machine_rates'][which]:.0f}" for which in ("sustained", "peak", "square")),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -67,9 +72,11 @@ def rates(record: Mapping[str, Any]) -> Iterator[str]:
     yield "| torch.mm in bf16 | times a step | TFLOP/s before: best | median | after: best | median |"
     yield "|---|--:|--:|--:|--:|--:|"
     for before, after in zip(record["rates"]["before"]["rates"], record["rates"]["after"]["rates"], strict=True):
-        m, k, n = before["shape"]
+        right = (
+            f"({before['n']:,}, {before['k']:,})ᵀ" if before["transposed"] else f"({before['k']:,}, {before['n']:,})"
+        )
         numbers = [f"{each[which] / 1e12:.2f}" for each in (before, after) for which in ("best", "median")]
-        yield f"| ({m:,}, {k:,}) ({k:,}, {n:,}) | {before['count'] or ''} | {' | '.join(numbers)} |"
+        yield f"| ({before['m']:,}, {before['k']:,}) {right} | {before['count'] or ''} | {' | '.join(numbers)} |"
 
 
 def notes(record: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,8 +18,19 @@ from pipeline.model.base import resolve_base_model
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import load_tokenizer
 
-SQUARE = (2048, 2048, 2048)
 _SECONDS = 1.0  # for each shape
+
+
+class Product(NamedTuple):
+    """A product ``(m, k) @ (k, n)``; the right one may lie in memory as ``(n, k)``."""
+
+    m: int
+    k: int
+    n: int
+    transposed: bool
+
+
+SQUARE = Product(2048, 2048, 2048, transposed=False)
 
 
 def lengths(order: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,48 +69,50 @@ def lengths(order: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rates(order: Mapping[str, Any]) -> dict[str, Any]:
-    """Rates of ``torch.mm`` in bf16, in floating point operations a second: ``[{shape, count, best, median}]``.
+    """Rates of ``torch.mm`` in bf16, in floating point operations a second.
 
-    ``shape`` is ``(m, k, n)`` of ``(m, k) @ (k, n)``; ``count`` is how often a step has it, 0 for the square one.
+    A line is ``{m, k, n, transposed, count, best, median}``: a product, how often a step has it (0 for the square one),
+    and its rate in the fastest call and in the middle one of a second.
     """
     decoder, tokens = Decoder(**order["decoder"]), order["tokens"]
     places = round(order["batch_size"] * tokens["completion"])
     read = tokens["scaffold"] + order["batch_size"] * (tokens["prompt"] + tokens["completion"] - 1)
-    measured = [{"shape": SQUARE, "count": 0, **_measured(*SQUARE, transposed=False)}]
-    for shape, count in shapes(decoder, round(read), places).items():
-        measured.append({"shape": shape, "count": count, **_measured(*shape, transposed=True)})
+    counted = {SQUARE: 0, **products(decoder, round(read), places)}
+    measured = [{**each._asdict(), "count": count, **_measured(each)} for each, count in counted.items()]
     mixed = {f"mixed_{which}": mixed_rate(measured, which) for which in ("best", "median")}
     return {"threads": torch.get_num_threads(), "rates": measured, **mixed}
 
 
-def shapes(decoder: Decoder, tokens: int, places: int) -> Counter[tuple[int, int, int]]:
+def products(decoder: Decoder, tokens: int, places: int) -> Counter[Product]:
     """The products of a step with frozen weights and how often it has each: forward, and backward to the inputs.
+
+    Weights lie in memory as ``(outputs, inputs)``: backward as the product needs them, forward the other way round.
 
     Args:
         decoder: the model's shape.
         tokens: of a batch, the scaffold once.
         places: of a batch, whose next token is trained.
     """
-    found: Counter[tuple[int, int, int]] = Counter()
+    found: Counter[Product] = Counter()
     for rows, times, layers in (
         (tokens, decoder.layers, decoder.linear),
         (places, 1, ((decoder.hidden, decoder.vocabulary),)),
     ):
         for inputs, outputs in layers:
-            found[rows, inputs, outputs] += times
-            found[rows, outputs, inputs] += times
+            found[Product(rows, inputs, outputs, transposed=True)] += times
+            found[Product(rows, outputs, inputs, transposed=False)] += times
     return found
 
 
 def mixed_rate(rates_: Sequence[Mapping[str, Any]], which: str) -> float:
     """The rate of a step that had these products alone, each as often as ``count`` says, at its ``which`` rate."""
-    parts = [(2 * each["count"] * each["shape"][0] * each["shape"][1] * each["shape"][2], each) for each in rates_]
+    parts = [(2 * each["count"] * each["m"] * each["k"] * each["n"], each) for each in rates_]
     return float(sum(flops for flops, _ in parts) / sum(flops / each[which] for flops, each in parts))
 
 
-def _measured(m: int, k: int, n: int, *, transposed: bool) -> dict[str, float]:
+def _measured(product: Product) -> dict[str, float]:
+    m, k, n, transposed = product
     a = torch.randn(m, k).bfloat16()
-    # Weights of a linear layer lie in memory the other way round.
     b = torch.randn(n, k).bfloat16().t() if transposed else torch.randn(k, n).bfloat16()
     seconds = list(_timed(a, b))
     return {"best": 2 * m * k * n / min(seconds), "median": 2 * m * k * n / statistics.median(seconds)}

@@ -166,7 +166,10 @@ def search(
     full = steps_of(settings, len(train))
     steps = math.ceil(share * full)
     space = Space(lora, settings, linear_layers(without_weights(base)))
-    short = dataclasses.replace(settings, max_steps=steps, evaluations=_VALIDATIONS, patience=None, report_to=())
+    # A trial that is interrupted begins again, so it needs no checkpoints between its validations.
+    short = dataclasses.replace(
+        settings, max_steps=steps, evaluations=_VALIDATIONS, checkpoint_steps=steps, patience=None, report_to=()
+    )
     done = _known(folder / FILE, space, steps)
     for left in folder.glob(f"{_SCRATCH}*"):  # by a process that was killed
         shutil.rmtree(left)

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 
 from pipeline.model.processes import Processes
 from pipeline.train import LoraConfig, TrainConfig, train
+
+WEIGHTS = Path("adapter", "adapter_model.safetensors")
 
 
 def test_one_process_is_alone_and_first() -> None:
@@ -27,26 +31,68 @@ def losses(folder: Path) -> list[float]:
     return [line[key] for line in lines for key in ("loss", "eval_loss") if key in line]
 
 
+def options(tiny_llama: Path, prepared: Path, **others: Any) -> dict[str, Any]:
+    return {
+        **{"dataset": str(prepared), "base_model": str(tiny_llama), "precision": "fp32", "device": "cpu"},
+        **{"batch_size": 8, "epochs": 9.0, "learning_rate": 0.005, "max_length": 128, "evaluations": 2},
+        **others,
+    }
+
+
+def command(out: Path, options: dict[str, Any]) -> list[str]:
+    return [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
+        *("-m", "pipeline.train", "--out", str(out), "--micro_batch_size", "2"),
+        *("--lora", json.dumps(dataclasses.asdict(LoraConfig(dropout=0.0)))),
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def in_two(out: Path, options: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(out, options), capture_output=True, text=True, timeout=300, check=False, env=ENVIRONMENT
+    )
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="torchrun's rendezvous is not used there")
 def test_two_processes_have_the_loss_curve_of_one_with_the_same_batch(
     tiny_llama: Path, prepared: Path, tmp_path: Path
 ) -> None:
-    options: dict[str, Any] = {
-        **{"dataset": str(prepared), "base_model": str(tiny_llama), "precision": "fp32", "device": "cpu"},
-        **{"batch_size": 8, "max_steps": 6, "epochs": 9.0, "learning_rate": 0.005, "max_length": 128, "evaluations": 2},
-    }
+    given = options(tiny_llama, prepared, max_steps=6)
     one, two = tmp_path / "one", tmp_path / "two"
-    train(TrainConfig(out=str(one), micro_batch_size=8, lora=LoraConfig(dropout=0.0), **options))
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
-            *("-m", "pipeline.train", "--out", str(two), "--micro_batch_size", "2"),
-            *("--lora", json.dumps(dataclasses.asdict(LoraConfig(dropout=0.0)))),
-            *(f"--{name}={value}" for name, value in options.items()),
-        ],
-        capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    train(TrainConfig(out=str(one), micro_batch_size=8, lora=LoraConfig(dropout=0.0), **given))
+    result = in_two(two, given)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count(str(two)) == 1  # one of them talks
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     assert json.loads((two / "manifest.json").read_text())["processes"] == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="torchrun's rendezvous is not used there")
+def test_two_processes_that_are_told_to_stop_go_on_to_the_same_adapter(
+    tiny_llama: Path, prepared: Path, tmp_path: Path
+) -> None:
+    given = options(tiny_llama, prepared, max_steps=60, checkpoint_steps=1)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert in_two(whole, given).returncode == 0
+    with subprocess.Popen(
+        command(stopped, given), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as running:
+        deadline = time.monotonic() + 120
+        while not (stopped / "checkpoints" / "checkpoint-2").exists():
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        running.send_signal(signal.SIGTERM)  # torchrun hands it on to both
+        _, told = running.communicate(timeout=120)
+    assert running.returncode
+    assert told.count("go on with the same command and --resume") == 1
+    assert not (stopped / "manifest.json").exists()
+    result = in_two(stopped, given | {"resume": "true"})
+    assert result.returncode == 0, result.stderr
+    assert "going on behind step" in result.stderr
+    assert (stopped / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    assert losses(stopped) == losses(whole)
