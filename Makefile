@@ -41,14 +41,15 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# The three commands of the main job. A folder without a manifest was left by a run that was stopped.
+# The three commands of the main job. A folder without a manifest was left by a run that was stopped: a training goes
+# on, what is quick begins again.
 $(DATASET)/manifest.json: $(READY) data/sample/btc_tweets.csv
 	rm -rf $(DATASET)
 	$(BIN)/python -m pipeline.prepare --source data/sample/btc_tweets.csv --out $(DATASET)
 
 $(RUN)/manifest.json: $(DATASET)/manifest.json
-	rm -rf $(RUN)
-	$(BIN)/python -m pipeline.train --dataset $(DATASET) --out $(RUN)
+	test ! -e $@ || rm -rf $(RUN)
+	$(BIN)/python -m pipeline.train --dataset $(DATASET) --out $(RUN) --resume
 
 $(REPORT)/manifest.json: $(RUN)/manifest.json
 	rm -rf $(REPORT)

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,11 @@ from typing import Any, ClassVar, Self
 
 from pipeline.errors import PipelineError, first_line
 from pipeline.task import Task
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "val", "test")
@@ -333,8 +337,9 @@ def provenance() -> dict[str, object]:
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    # ru_maxrss is in KiB on Linux and in bytes on macOS.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = None
+    if resource is not None:  # ru_maxrss is in KiB on Linux and in bytes on macOS
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "argv": [Path(sys.orig_argv[0]).name, *map(without_home, sys.orig_argv[1:])],

@@ -37,10 +37,11 @@ def search_settings(
     settings: "TrainingSettings",
     score: "Score",
     folder: Path,
+    fingerprint: Mapping[str, Any],
 ) -> tuple["TrainConfig", dict[str, Any]]:
     """Searches, and writes ``search.jsonl`` and ``search.svg`` into ``folder``.
 
-    A search that was stopped there goes on.
+    A search that was stopped there goes on, if its ``fingerprint`` is the same.
 
     Returns:
         The config with the chosen settings, and what the run's manifest says of the search. That config searches no
@@ -55,7 +56,7 @@ def search_settings(
     trials = search(
         base, placement, encoder, train, val,
         lora=lora, settings=settings, score=score, folder=folder,
-        trials=config.search or 0, share=config.search_share,
+        trials=config.search or 0, share=config.search_share, fingerprint=fingerprint,
     )  # fmt: skip
     found = judge(trials, val, labels=encoder.task.labels, select_by=config.select_by, seed=config.seed)
     chosen = found["chosen"]["settings"]

@@ -133,13 +133,13 @@ def train(config: TrainConfig) -> Path | None:
     _check(config)
     out = Path(config.out)
     if config.resume and os.path.exists(out / MANIFEST):  # noqa: PTH110 - no error where the name cannot be
-        return _finished(config)
+        return _finished(config) if _first() else None
     dataset = PreparedDataset.load(config.dataset)
     train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
     if not train_rows or not val_rows:
         raise PipelineError(f"{config.dataset}: expected rows in train.json and val.json; prepare it with more tweets")
     with Lock(out) as lock:
-        first = int(os.environ.get("RANK", "0")) == 0  # of several processes this one cares for the folder
+        first = _first()
         if first:
             _claim(config, lock)
 
@@ -179,10 +179,12 @@ def train(config: TrainConfig) -> Path | None:
 
                 _write_config(config, out)
                 lora, settings = _settings(config)
+                begun_with = _fingerprint(dataclasses.replace(config, search=None), dataset, base, placement)
                 try:
                     config, found = search_settings(
                         config, base, placement, encoder, train_rows, val_rows,
                         lora=lora, settings=settings, score=_validation_score(dataset.task), folder=out,
+                        fingerprint=begun_with | {"search_share": config.search_share},
                     )  # fmt: skip
                 except StoppedError as error:  # which speaks of the folder of a trial
                     raise StoppedError(f"{out}: stopped while it searched; {_GO_ON}") from error
@@ -203,6 +205,11 @@ def train(config: TrainConfig) -> Path | None:
             _tidy(out, lock)
         processes.part()
     return out if first else None
+
+
+def _first() -> bool:
+    """Whether this is the one of several processes that cares for the folder."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _settings(config: TrainConfig) -> "tuple[LoraSettings, TrainingSettings]":
@@ -229,9 +236,9 @@ def _claim(config: TrainConfig, lock: Lock) -> None:
     out = Path(config.out)
     # As os.path has it, which is no error where the name cannot be: refuse_existing says so.
     goes_on = config.resume and os.path.isdir(out)  # noqa: PTH112
-    if goes_on and not (out / CONFIG).exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+    if goes_on and not _is_ours(out / CONFIG) and any(not path.name.startswith(".") for path in out.iterdir()):
         raise PipelineError(
-            f"{out}: expected a run that was stopped, got a folder without {CONFIG}; choose another --out"
+            f"{out}: expected a run that was stopped, got a folder without its {CONFIG}; choose another --out"
         )
     if goes_on or os.path.exists(out / LOCK):  # noqa: PTH110
         lock.take()
@@ -239,9 +246,27 @@ def _claim(config: TrainConfig, lock: Lock) -> None:
         refuse_existing(out, resumable=True)
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether a file is the config of a run; other programs call theirs the same."""
+    if not path.is_file():
+        return False
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(options, dict) and {"dataset", "base_model", "lora", "micro_batch_size"} <= options.keys()
+
+
 def _finished(config: TrainConfig) -> Path:
     """A run that needs no going on."""
+    from pipeline.searching import with_settings
+
     run = Run.load(config.out)
+    if config.search and (found := run.manifest.get("search")):
+        # The manifest has the options that a search chose, where the same command has those that it began with.
+        chosen, given = (found[which]["settings"] for which in ("chosen", "given"))
+        if with_settings(config, given) == dataclasses.replace(config, search=None):
+            config = with_settings(config, chosen)
     before, now = run.manifest.get("config", {}), _options(config)
     changed = [name for name in now if name in before and name not in _ELSEWHERE and before[name] != now[name]]
     if changed:
@@ -277,6 +302,7 @@ def _fingerprint(
     """
     options = {name: value for name, value in _options(config).items() if name not in _ELSEWHERE}
     lora = options.pop("lora")
+    packages = ("torch", "transformers", "peft", *(("bitsandbytes",) if placement.quantised else ()))
     return {
         **options,
         **{f"lora.{name}": value for name, value in lora.items()},
@@ -286,7 +312,7 @@ def _fingerprint(
         "dtype": str(placement.dtype).removeprefix("torch."),
         "device": placement.device,
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
-        **{package: importlib.metadata.version(package) for package in ("torch", "transformers", "peft")},
+        **{package: importlib.metadata.version(package) for package in packages},
     }
 
 

@@ -129,15 +129,15 @@ def test_trl_learns_labels_alone(job: Job) -> None:
     pytest.importorskip("trl")
     from benchmarks.train import sft
 
-    firsts = []
-    for adapter, padding_free in (("fp32", False), ("fp32", True), ("bf16", False)):
+    firsts: list[float] = []
+    for numbers, padding_free in (("fp32", False), ("fp32", True), ("bf16", False)):
         settings = {
-            "attention": "sdpa", "autocast": adapter == "fp32", "adapter": adapter, "padding_free": padding_free,
+            "attention": "sdpa", "autocast": numbers == "fp32", "adapter": numbers, "padding_free": padding_free,
         }  # fmt: skip
         its = dataclasses.replace(job, out=f"{job.out}-{len(firsts)}", settings=settings)
         made = sft.trainer(its)
         assert {str(p.dtype) for p in made.model.parameters() if p.requires_grad} == {
-            "torch.float32" if adapter == "fp32" else "torch.bfloat16"
+            "torch.float32" if numbers == "fp32" else "torch.bfloat16"
         }
         batch = next(iter(made.get_train_dataloader()))
         tokenizer = AutoTokenizer.from_pretrained(job.model)

@@ -1,7 +1,10 @@
 """A search before a training, as a user runs it, on a tiny model; and which trial's settings are taken."""
 
+import dataclasses
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +166,49 @@ def test_a_search_that_is_interrupted_leaves_what_it_did(
     assert sorted(path.name for path in (tmp_path / "run").glob("[!.]*")) == ["config.yaml", "search.jsonl"]
     assert json.loads((tmp_path / "run" / "search.jsonl").read_text())["score"] == 0.2
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["search"] == 3
+
+
+def test_a_signal_in_a_search_stops_it_and_it_goes_on(
+    prepared: Path, tiny_llama: Path, tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(prepared, tiny_llama, tmp_path / "run")
+    original, calls = train._validation_score, 0
+
+    def watched(task: Task) -> Any:
+        score = original(task)
+
+        def sent(*answers: Any) -> dict[str, float]:
+            nonlocal calls
+            calls += 1
+            if calls == 4:  # at the end of the second trial
+                os.kill(os.getpid(), signal.SIGTERM)
+            return score(*answers)
+
+        return sent
+
+    monkeypatch.setattr(train, "_validation_score", watched)
+    monkeypatch.setattr(choice, "choose", lambda *_, **__: choice.Choice(1, 0.2, 0.1, 0.1))
+    with pytest.raises(StoppedError, match=r"run: stopped while it searched; go on with the same command and --resume"):
+        train.train(config)
+    again = dataclasses.replace(config, resume=True)
+    changes: tuple[tuple[str, Any], ...] = (("seed", 3), ("max_length", 100), ("search_share", 0.5))
+    for name, value in changes:
+        with pytest.raises(PipelineError, match=rf"search.jsonl: expected what it was begun with, got {name} "):
+            train.train(dataclasses.replace(again, **{name: value}))
+    train.train(again)
+    weights = Path("adapter/adapter_model.safetensors")
+    assert (tmp_path / "run" / weights).read_bytes() == (run / weights).read_bytes()
+
+
+def test_a_finished_search_is_left_alone_by_the_same_command(
+    run: Path, tiny_llama: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = config_of(run.parent / "prepared", tiny_llama, run, resume=True)
+    with caplog.at_level("INFO", logger="pipeline"):
+        assert train.train(config) == run
+        assert "another" not in caplog.text
+        train.train(dataclasses.replace(config, learning_rate=0.1))
+    assert "was made with another search, learning_rate" in caplog.text
 
 
 @pytest.mark.parametrize(

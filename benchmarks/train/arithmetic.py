@@ -75,7 +75,7 @@ def tweet_flops(decoder: Decoder, scaffold: int, tweet: Tweet, rank: int) -> int
     """Floating point operations of the tokens of one tweet behind the scaffold, forward and backward.
 
     A product of matrices ``(m, k)`` and ``(k, n)`` takes ``2 m k n``. Counted is what the loss of the completion and
-    the gradient of the LoRA matrices need, and no more:
+    the gradient of the LoRA matrices need:
 
     * the prompt behind the scaffold and the completion without its last token, which is predicted and never read;
     * the frozen weights once forward and once backward (the gradient of their inputs, none of their own);
@@ -84,7 +84,8 @@ def tweet_flops(decoder: Decoder, scaffold: int, tweet: Tweet, rank: int) -> int
     * the output layer for the places that predict the completion, forward and backward.
 
     Not counted: norms, activations, softmax, rotary positions, the loss, the optimizer, and what is computed again.
-    The first layer needs no gradient of its inputs, but is counted like the others.
+    The first layer needs no gradient of its inputs, and the last one only what leads to the predicting places; they are
+    counted like the others, which is 3 % too much.
     """
     tokens = tweet.prompt + tweet.completion - 1
     pairs = tokens * scaffold + tokens * (tokens + 1) // 2

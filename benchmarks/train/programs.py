@@ -155,6 +155,7 @@ def our_command(job: Job, base_model: str, python: str = sys.executable) -> list
         f"--lora.r={job.rank}",
         f"--lora.alpha={job.alpha}",
         "--lora.dropout=0.0",
+        "--precision=bf16",  # as the others, where it is no hardware's own too
         "--lora.target_modules=[all-linear]",
         "--evaluations=1",
     ]
@@ -163,11 +164,10 @@ def our_command(job: Job, base_model: str, python: str = sys.executable) -> list
 def _ours(python: str, job: Job, machine: Machine) -> Outcome:
     _, spent = spawn(our_command(job, machine.base_model, python), machine.scratch, machine.environment)
     result = Run.load(job.out).manifest["result"]
-    measured = "training_seconds" if "training_seconds" in result else "seconds"
     losses = [
         [record["step"], record["loss"]] for record in read_jsonl(Path(job.out, "training.jsonl")) if "loss" in record
     ]
-    return Outcome(result[measured], losses, spent, {"measured": measured, "result": result})
+    return Outcome(result["training_seconds"], losses, spent, {"result": result})
 
 
 def _llamafactory(python: str, job: Job, machine: Machine) -> Outcome:

@@ -24,7 +24,7 @@ from pipeline.errors import PipelineError, StoppedError
 from pipeline.model.processes import Processes
 from pipeline.model.seals import BrokenSealError, seal, unseal
 from pipeline.model.shortage import check_room, told_of_the_disk
-from pipeline.model.stopping import Cut, Stop
+from pipeline.model.stopping import Cut, Ended, Stop
 from pipeline.model.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -74,8 +74,8 @@ def newest(run: Path) -> Checkpoint | None:
             return Checkpoint(folder, step, content["fingerprint"])
     if numbered or any((run / FOLDER).glob("rejected-*")):
         raise PipelineError(
-            f"{run / FOLDER}: expected a checkpoint to go on from, but all of them are damaged; remove {run} to begin "
-            "again, or choose another --out"
+            f"{run / FOLDER}: expected a checkpoint to go on from, but all of them are damaged; remove {run / FOLDER} "
+            "to begin again, or choose another --out"
         )
     return None
 
@@ -86,7 +86,16 @@ def refuse_changes(checkpoint: Checkpoint, fingerprint: Mapping[str, Any]) -> No
     Raises:
         PipelineError: something that decides the result is another now; the message lists it.
     """
-    before, now = checkpoint.fingerprint, json.loads(json.dumps(fingerprint))
+    refuse_differences(checkpoint.folder.parent.parent, checkpoint.fingerprint, fingerprint)
+
+
+def refuse_differences(place: Path, before: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
+    """Makes sure that what lies at ``place`` is gone on with by what it was begun with.
+
+    Raises:
+        PipelineError: something that decides the result is another now; the message lists it.
+    """
+    now = json.loads(json.dumps(fingerprint))
     changed = [
         f"{key} {_short(before.get(key))} -> {_short(now.get(key))}"
         for key in sorted({*before, *now})
@@ -94,7 +103,7 @@ def refuse_changes(checkpoint: Checkpoint, fingerprint: Mapping[str, Any]) -> No
     ]
     if changed:
         raise PipelineError(
-            f"{checkpoint.folder.parent.parent}: expected what it was begun with, got {', '.join(changed)}; "
+            f"{place}: expected what it was begun with, got {', '.join(changed)}; "
             "go on with the former, or choose another --out"
         )
 
@@ -127,6 +136,7 @@ class Checkpoints(TrainerCallback):
         self._fingerprint = fingerprint
         self._resumed = resumed
         self._progress: dict[str, Any] | None = None
+        self._stopping = False  # what all processes agree on
         self._trainer: Any = None
         self._validation: Any = None
         if processes.first:
@@ -162,13 +172,15 @@ class Checkpoints(TrainerCallback):
             logger.info("going on behind step %d", self.step)
         parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         check_room(self.run, parameters)
-        self._began = time.monotonic()
         # Optimizer and random numbers are pickles; by now they are known to be what was written, and the Trainer reads
         # them as plain data.
         source = str(self._resumed.folder) if self._resumed else None
         with self.stop, told_of_the_disk(self.run, parameters, scratch=self.scratch), contextlib.suppress(Cut):
-            trainer.train(resume_from_checkpoint=source)
-        if self.stop.requested:
+            try:
+                trainer.train(resume_from_checkpoint=source)
+            except Ended:
+                self._tell_end()
+        if self._stopping or self.stop.requested:
             raise StoppedError(
                 f"{self.run}: stopped behind step {trainer.state.global_step} of {trainer.state.max_steps}; "
                 "go on with the same command and --resume"
@@ -195,20 +207,21 @@ class Checkpoints(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Asks the Trainer for a checkpoint when it is time; within a step it would not be exact."""
-        self.stop.requested = self._processes.any(self.stop.requested)
+        self._stopping = self._processes.any(self.stop.requested)
         due = state.global_step % self._every == 0 or self._validation.last_step == state.global_step
-        control.should_save = control.should_save or due or self.stop.requested
-        control.should_training_stop = control.should_training_stop or self.stop.requested
+        control.should_save = control.should_save or due or self._stopping
+        control.should_training_stop = control.should_training_stop or self._stopping
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Completes what the Trainer has saved, and lets go of what is older than the last two."""
-        self._processes.wait()  # each saves its random numbers
+        # Waits until each has saved its random numbers, too.
+        losses = self._processes.gather(self._trainer._tr_loss.item())
         if self._processes.first:
-            self._complete(self.scratch / f"checkpoint-{state.global_step}", state.global_step)
+            folder = self.scratch / f"checkpoint-{state.global_step}"
+            self._complete(folder, state.global_step, sum(losses) / len(losses))
             self._prune()
-        self._processes.wait()
-        if self.stop.requested:  # while it was saving
-            control.should_training_stop = True
+        self._stopping = self._processes.any(self.stop.requested)  # while it was saving
+        control.should_training_stop = control.should_training_stop or self._stopping
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """Counts in the last line the time before an interruption too."""
@@ -244,12 +257,29 @@ class Checkpoints(TrainerCallback):
             shutil.copytree(checkpoint.folder / _BEST, self.best)
         write_text(self.run / LOG, (checkpoint.folder / LOG).read_text(encoding="utf-8"))
 
-    def _complete(self, folder: Path, step: int) -> None:
-        """Adds to what the Trainer has saved what it does not know, seals all and gives it its name."""
+    def _tell_end(self) -> None:
+        """The last line of the log, as the Trainer writes it at the end of a training."""
+        state, loss = self._trainer.state, (self._progress or {})["loss"]
+        runtime = self.seconds
+        self._trainer.log(
+            {
+                "train_runtime": round(runtime, 4),
+                "train_samples_per_second": round(len(self._trainer.train_dataset) / runtime, 3),
+                "train_steps_per_second": round(state.max_steps / runtime, 3),
+                "total_flos": state.total_flos,
+                "train_loss": (loss["logged"] + loss["unlogged"]) / max(state.global_step, 0.001),
+            }
+        )
+
+    def _complete(self, folder: Path, step: int, unlogged: float) -> None:
+        """Adds to what the Trainer has saved what it does not know, seals all and gives it its name.
+
+        ``unlogged`` is the sum of the losses since the last line of the log, the mean over the processes.
+        """
         progress = {
             "seconds": round(self.seconds, 3),
             "loss": {
-                "unlogged": self._trainer._tr_loss.item(),
+                "unlogged": unlogged,
                 "logged": self._trainer._total_loss_scalar,
                 "last_step": self._trainer._globalstep_last_logged,
             },

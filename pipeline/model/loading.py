@@ -94,7 +94,7 @@ def load_base(base: BaseModel, placement: Placement) -> Any:
     """The base model in evaluation mode, from safetensors only, never with code of the checkpoint's own.
 
     Raises:
-        PipelineError: the weights cannot be read, or some are missing.
+        PipelineError: the weights cannot be read, some are missing, or they are quantised already.
         MemoryError: they do not fit on the GPU.
     """
     arguments: dict[str, Any] = {"dtype": placement.dtype}
@@ -108,7 +108,8 @@ def load_base(base: BaseModel, placement: Placement) -> Any:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=placement.dtype
         )
     if placement.device == "cuda" or placement.quantised:
-        arguments["device_map"] = {"": 0 if placement.device == "cuda" else "cpu"}
+        # Of several processes each has a GPU of its own, which accelerate has made the current one.
+        arguments["device_map"] = {"": torch.cuda.current_device() if placement.device == "cuda" else "cpu"}
     try:
         with quiet():
             model, found = AutoModelForCausalLM.from_pretrained(
@@ -118,6 +119,11 @@ def load_base(base: BaseModel, placement: Placement) -> Any:
         if is_out_of_memory(error):
             raise MemoryError(f"{base.name} does not fit on the {placement.device} in {placement.precision}") from error
         raise PipelineError(f"{base.name}: cannot be loaded; {first_line(error)}") from error
+    if getattr(model, "is_quantized", False) and not placement.quantised:
+        raise PipelineError(
+            f"{base.name}: expected whole weights, got quantised ones; take the model that they were made of, with "
+            "--precision int8 or nf4"
+        )
     absent = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
     if absent:
         # transformers would fill them with random numbers and go on.

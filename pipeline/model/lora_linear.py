@@ -10,7 +10,7 @@ class _LoraFunction(torch.autograd.Function):
     """``y = x W' + b + s (x A') B'`` (Hu et al. 2021, W frozen), and its gradient, in few passes over memory.
 
     Shapes: x ``(..., in)``, W ``(out, in)``, A ``(r, in)``, B ``(out, r)``. A and B may hold more digits than x; they
-    are rounded to those of x here, their gradients are not.
+    and their gradients are rounded to those of x here, what the optimizer does with them is not.
     """
 
     @staticmethod

@@ -1,6 +1,8 @@
 """Frozen layers below the adapters give every tweet the same in every epoch: computed once, kept on disk."""
 
 import contextlib
+import errno
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from pipeline.errors import PipelineError
+from pipeline.errors import ShortageError
 from pipeline.model.attention import NAME, attention
 from pipeline.model.examples import Example, PackedCollator
 
@@ -37,7 +39,7 @@ class LowerLayers:
             path: the file to write; one that is there is replaced.
 
         Raises:
-            PipelineError: the disk has no room for the file.
+            ShortageError: the disk has no room for the file.
         """
         self._decoder = model.get_decoder()
         self._layers = self._decoder.layers
@@ -48,12 +50,8 @@ class LowerLayers:
         self._start = {id(example): start for example, start in zip(examples, ends[:-1], strict=True)}
         hidden = model.config.hidden_size
         needed = ends[-1] * hidden * model.dtype.itemsize
-        if shutil.disk_usage(path.parent).free < needed:
-            raise PipelineError(
-                f"{path}: expected {needed / 1e6:,.0f} MB free for what the frozen layers compute, got less; "
-                "free some space, or set lora.last_layers null"
-            )
         path.unlink(missing_ok=True)
+        _allocate(path, needed)
         flat = torch.from_file(str(path), shared=True, size=ends[-1] * hidden, dtype=model.dtype)
         self.states = flat.view(-1, hidden)
         self._compute(model, examples)
@@ -115,6 +113,23 @@ class LowerLayers:
                     bar.update(len(batch))
         finally:
             self._decoder.norm = norm
+
+
+def _allocate(path: Path, size: int) -> None:
+    """Makes a file of so many bytes that the disk has room for: writing into a mapped one that has none kills."""
+    free = shutil.disk_usage(path.parent).free
+    try:
+        if free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise ShortageError(
+            f"{path}: {error.strerror}; what the frozen layers compute needs {size / 1e6:,.1f} MB, {free / 1e6:,.1f} MB"
+            " are free; free some disk, or set lora.last_layers null"
+        ) from error
 
 
 class _LeftOut(nn.Module):

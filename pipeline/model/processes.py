@@ -7,14 +7,15 @@ from typing import TypeVar
 from accelerate import PartialState
 from torch import distributed
 
+from pipeline.errors import PipelineError
+
 Value = TypeVar("Value")
 
 
 class Processes:
     """This process among those that were started together.
 
-    ``rank`` counts from 0 over all machines, ``local_rank`` over those of this machine; ``count`` is their number. The
-    process of rank 0 alone writes and talks.
+    ``rank`` counts from 0 over all machines, ``count`` is their number. The process of rank 0 alone writes and talks.
     """
 
     def __init__(self, device: str) -> None:
@@ -22,16 +23,22 @@ class Processes:
 
         Args:
             device: cpu or cuda, the same for all.
+
+        Raises:
+            PipelineError: accelerate would divide the model among them.
         """
-        self.count, self.rank, self.local_rank = 1, 0, 0
+        for variable, name in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+            if os.environ.get(variable, "false").lower() in ("true", "1"):
+                # Each decodes other tweets, and one saves; with parts of a model they would wait for each other.
+                raise PipelineError(
+                    f"accelerate's config: expected every process to hold the whole model, got {name}; run accelerate "
+                    "config again for plain multi-GPU, and --precision int8 or nf4 where the model is too large"
+                )
+        self.count, self.rank = 1, 0
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             # On a CPU, cpu=True keeps accelerate from looking for a GPU; gloo is what talks between CPUs.
             state = PartialState(cpu=device == "cpu")
-            self.count, self.rank, self.local_rank = (
-                state.num_processes,
-                state.process_index,
-                state.local_process_index,
-            )
+            self.count, self.rank = state.num_processes, state.process_index
         if self.rank:
             logging.getLogger("pipeline").setLevel(logging.WARNING)
 

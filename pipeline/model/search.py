@@ -30,6 +30,7 @@ from pipeline.artifacts import Row, dump_jsonl, read_jsonl, write_text
 from pipeline.errors import PipelineError
 from pipeline.model.adapter import LoraSettings, linear_layers
 from pipeline.model.base import BaseModel
+from pipeline.model.checkpoints import refuse_differences
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import Placement, without_weights
 from pipeline.model.processes import Processes
@@ -60,7 +61,8 @@ class Trial:
     ``settings`` maps the options that are searched, by their names on the command line, to values. ``state`` is
     complete, pruned, or failed, with a ``reason``; ``steps`` is how many it was to take. ``scores`` holds (step, score)
     of each validation and ``score`` the best of them. ``answers`` are those of the best validation, in the order of its
-    rows, as numbers in the order of the labels, None for one that is no label; of a complete trial alone.
+    rows, as numbers in the order of the labels, None for one that is no label; of a complete trial alone. The first
+    trial also has what the search was ``begun_with``: all that decides its outcome.
     """
 
     number: int
@@ -72,6 +74,7 @@ class Trial:
     seconds: float
     reason: str | None = None
     answers: Sequence[int | None] | None = None
+    begun_with: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The trial as a line of ``search.jsonl``, without what there is not."""
@@ -153,10 +156,12 @@ def search(
     folder: Path,
     trials: int,
     share: float,
+    fingerprint: Mapping[str, Any],
 ) -> list[Trial]:
     """Trains so many times with a share of the steps, and writes ``search.jsonl`` into ``folder``, a line a trial.
 
-    Trials that the file holds already are not trained again.
+    Trials that the file holds already are not trained again; ``fingerprint``, all that decides the outcome, must be
+    that of the search that they are of.
 
     Raises:
         PipelineError: a LoRA target does not exist, or the file is of another search.
@@ -170,7 +175,7 @@ def search(
     short = dataclasses.replace(
         settings, max_steps=steps, evaluations=_VALIDATIONS, checkpoint_steps=steps, patience=None, report_to=()
     )
-    done = _known(folder / FILE, space, steps)
+    done = _known(folder / FILE, fingerprint)
     for left in folder.glob(f"{_SCRATCH}*"):  # by a process that was killed
         shutil.rmtree(left)
     logger.info(
@@ -204,7 +209,10 @@ def search(
                 state, reason = "failed", str(error)
             gc.collect()  # room for the next model
             seconds = round(time.monotonic() - started, 1)
-            trial = Trial(len(done) + 1, state, chosen, steps, pruning.scores, best, seconds, reason, answers)
+            trial = Trial(
+                len(done) + 1, state, chosen, steps, pruning.scores, best, seconds, reason, answers,
+                begun_with=None if done else fingerprint,
+            )  # fmt: skip
             done.append(trial)
             write_text(folder / FILE, dump_jsonl(each.to_json() for each in done))
             bar.update()
@@ -260,7 +268,7 @@ def _ask(done: Sequence[Trial], space: Space, seed: int) -> optuna.Trial:
     return study.ask(space.distributions)
 
 
-def _known(path: Path, space: Space, steps: int) -> list[Trial]:
+def _known(path: Path, fingerprint: Mapping[str, Any]) -> list[Trial]:
     """The trials of a search that was stopped; none where it had not begun.
 
     Raises:
@@ -274,11 +282,8 @@ def _known(path: Path, space: Space, steps: int) -> list[Trial]:
         raise PipelineError(
             f"{path}: expected the trials of a search, a line each; it is damaged ({error!r}), remove it"
         ) from error
-    if done and (done[0].settings != space.settings(space.given) or done[0].steps != steps):
-        raise PipelineError(
-            f"{path}, line 1: expected {steps} steps with the settings as given, got {done[0].steps} with "
-            f"{in_words(done[0].settings)}; go on with the settings that the search began with, or choose another --out"
-        )
+    if done:
+        refuse_differences(path, done[0].begun_with or {}, fingerprint)
     return done
 
 

@@ -15,6 +15,10 @@ class Cut(BaseException):
     """What was being done is not to be finished. No Exception, so that no library on the way keeps it to itself."""
 
 
+class Ended(BaseException):
+    """A training that goes on has nothing left to train."""
+
+
 class Stop:
     """Listens, for the length of the block, for SIGINT (Ctrl-C) and SIGTERM.
 

@@ -156,7 +156,8 @@ def attempt(
     try:
         return _train(classifier, train, val, lora, settings, score, checkpoints, processes=processes, watch=watch)
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        # Where tweets are decoded it says so itself, and other options matter.
+        if not is_out_of_memory(error) or (type(error) is MemoryError and error.args):
             raise
         raise MemoryError(
             f"{placement.device}: {settings.micro_batch_size} tweets of up to {encoder.max_length} tokens do not fit; "
@@ -191,13 +192,15 @@ def _train(
     examples, shortened = encode_examples(encoder, train)
     labels = [row.output for row in train]
     order = in_order(labels, steps * settings.batch_size, settings.sampling, settings.seed)
-    weights = class_weights(Counter(labels), encoder.task.labels, settings.class_weights)
+    # By what is seen: a class that is sampled more often needs less weight.
+    seen = Counter(labels[index] for index in order)
+    weights = class_weights(seen, encoder.task.labels, settings.class_weights)
     layout = Layout(model, encoder, examples, last_layers=lora.last_layers, scratch=checkpoints.workspace)
     validation = Validation(
         classifier,
         val,
         score,
-        every=math.ceil(steps / settings.evaluations),
+        times=settings.evaluations,
         chosen_by=settings.select_by,
         patience=settings.patience,
         adapter=checkpoints.best,
@@ -282,6 +285,8 @@ def _arguments(
         remove_unused_columns=False,
         seed=settings.seed,
     )
+    # accelerate launch may ask for autocast by a variable; see above.
+    arguments.mixed_precision = "no"
     # One process, one GPU: else the Trainer would wrap the model in DataParallel, which splits every tensor by rows.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

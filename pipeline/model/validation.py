@@ -14,20 +14,20 @@ from pipeline.artifacts import Row
 from pipeline.model.adapter import AdapterFiles
 from pipeline.model.decoding import Classifier, Decoded
 from pipeline.model.processes import Processes
-from pipeline.model.stopping import Cut, Stop
+from pipeline.model.stopping import Cut, Ended, Stop
 
 # (true labels, predicted labels with None for unparsed) -> metrics of the validation split, by name.
 Score = Callable[[Sequence[str], Sequence[str | None]], dict[str, float]]
 
 
 class Validation(TrainerCallback):
-    """Decodes the validation split every ``every`` steps and at the end, and keeps the best adapter so far.
+    """Decodes the validation split so many times, evenly spread, the last at the end; keeps the best adapter so far.
 
     ``chosen_by`` names the metric that says which is best. After ``patience`` validations without a better one the
     training stops; None lets it go on. ``decoding`` gives a block in which the model computes as it does when it is
     used. Several processes divide the split. ``loss`` of the validation is the mean negative log-likelihood of a
-    completion's token, as it is in training; ``seconds`` is the time spent; ``last_step`` the step of the last one.
-    A validation that a signal cuts short is ``pending``: it is done when the training goes on.
+    completion's token, as it is in training without class weights; ``seconds`` is the time spent; ``last_step`` the step
+    of the last one. A validation that a signal cuts short is ``pending``: it is done when the training goes on.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Validation(TrainerCallback):
         val: Sequence[Row],
         score: Score,
         *,
-        every: int,
+        times: int,
         chosen_by: str,
         patience: int | None,
         adapter: Path,
@@ -49,7 +49,7 @@ class Validation(TrainerCallback):
         self._texts = [row.input for row in val]
         self._labels = [row.output for row in val]
         self._score = score
-        self._every = every
+        self._times = times
         self._chosen_by = chosen_by
         self._patience = patience
         self._adapter = adapter
@@ -72,19 +72,27 @@ class Validation(TrainerCallback):
 
         Raises:
             Cut: it is again; nothing has changed since the checkpoint.
+            Ended: patience ran out before the training was interrupted.
         """
         if self.pending:
             self._validate(state.global_step)
+        if self._exhausted:
+            raise Ended
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Validates when it is time."""
-        if state.global_step % self._every == 0 or state.global_step >= state.max_steps:
+        step, steps = state.global_step, state.max_steps
+        if step * self._times // steps > (step - 1) * self._times // steps:
             try:
-                self._validate(state.global_step)
+                self._validate(step)
             except Cut:
                 control.should_log = False  # as after a validation, whose scores stand for the step
-        if self._patience is not None and self.worse_since_best >= self._patience:
+        if self._exhausted:
             control.should_training_stop = True
+
+    @property
+    def _exhausted(self) -> bool:
+        return self._patience is not None and self.worse_since_best >= self._patience
 
     def state(self) -> dict[str, Any]:
         """What ``restore`` needs, as plain JSON; before the first validation there is no best one."""

@@ -20,7 +20,7 @@ _LOSS_RISE = 1.1
 _POINTS = 200  # of a curve: as many as a figure can show
 
 _CONFIG = ("batch_size", "epochs", "max_steps", "learning_rate", "warmup", "evaluations", "seed")
-_RESULT = ("steps", "seconds", "tweets_per_second", "trainable_parameters", "shortened")
+_RESULT = ("steps", "seconds", "training_seconds", "tweets_per_second", "trainable_parameters", "shortened")
 
 Validation = Mapping[str, Any]
 
@@ -64,7 +64,7 @@ def training_curves(
         "validations": validations,
         "loss": _curve(records, "loss"),
         "settings": _settings(run, config),
-        "cost": {key: result.get(key) for key in _RESULT} | {"tweets_per_second_alone": _speed(records)},
+        "cost": {key: result.get(key) for key in _RESULT},
     }
     return found | {"brief": brief(found), "sentences": sentences(found, counts or {})}
 
@@ -157,12 +157,6 @@ def _curve(records: Sequence[Mapping[str, Any]], key: str) -> list[list[float]]:
     each = math.ceil(len(points) / _POINTS) or 1
     pieces = [points[i : i + each] for i in range(0, len(points), each)]
     return [[piece[-1][0], float(np.mean([value for _, value in piece]))] for piece in pieces]
-
-
-def _speed(records: Sequence[Mapping[str, Any]]) -> float | None:
-    """Tweets a second while nothing was validated: the median of what the lines say."""
-    speeds = [speed for record in records if (speed := _number(record, "tweets_per_second")) is not None]
-    return float(np.median(speeds)) if speeds else None
 
 
 def _guessing(counts: Sequence[int], k: int) -> float | None:

@@ -55,9 +55,9 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("longest prompt", _said("{:,} tokens", asked["max_length"])),
         ("tweets cut to fit", _said("{:,}", took["shortened"] or None)),
         ("seed", _said("{}", asked["seed"])),
-        ("time", _said("{:,.0f} s, {:.1f} tweets a second, validation included",
-                       took["seconds"], took["tweets_per_second"])),
-        ("training alone", _said("{:.1f} tweets a second", took["tweets_per_second_alone"])),
+        ("time, with validation", _said("{:,.0f} s", took["seconds"])),
+        ("training alone", _said("{:,.0f} s, {:.1f} tweets a second",
+                                 took["training_seconds"], took["tweets_per_second"])),
     ]  # fmt: skip
     return [(name, text) for name, text in pairs if text is not None]
 

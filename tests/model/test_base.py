@@ -121,6 +121,14 @@ def test_a_converted_model_is_not_fetched_again(own_cache: Path, monkeypatch: py
     assert resolve_base_model("smollm2-135m").location == str(folder)
 
 
+def test_a_checkpoint_that_is_quantised_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
+    load_base(resolve_base_model(str(tiny_llama)), place("nf4", "cpu")).save_pretrained(tmp_path)
+    for path in tiny_llama.glob("tokenizer*"):
+        shutil.copy(path, tmp_path)
+    with pytest.raises(PipelineError, match="expected whole weights, got quantised ones; take the model"):
+        load_base(resolve_base_model(str(tmp_path)), place("fp32", "cpu"))
+
+
 def test_a_checkpoint_without_all_its_weights_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

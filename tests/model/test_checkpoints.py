@@ -153,6 +153,20 @@ def test_after_the_last_step_nothing_is_trained_again(
     assert log_of(run) == log_of(finished[0])
 
 
+def test_patience_that_ran_out_before_is_out(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.9, 0.1])
+    monkeypatch.setattr(f"{__name__}.accuracy", lambda y_true, y_pred: {"macro_f1": next(scores)})
+    impatient = dataclasses.replace(SETTINGS, evaluations=3, patience=1)
+    result = trained(tiny_llama, tmp_path / "run", settings=impatient)
+    assert result.steps == 4
+    run = shutil.copytree(tmp_path / "run", tmp_path / "again")
+    # Killed when it had ended: nothing is scored or trained again.
+    again = trained(tiny_llama, run, newest(run), impatient)
+    assert (again.steps, again.best_step) == (4, 2)
+    assert files(run / "adapter") == files(tmp_path / "run" / "adapter")
+    assert log_of(run) == log_of(tmp_path / "run")
+
+
 def test_tensorboard_shows_no_step_twice(tiny_llama: Path, run: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import peft
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pipeline.artifacts import Row
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, ShortageError
 from pipeline.model.adapter import LoraSettings, add_lora
 from pipeline.model.attention import NAME, attention
 from pipeline.model.base import BaseModel, resolve_base_model
@@ -37,7 +39,7 @@ from pipeline.model.examples import (
 from pipeline.model.layout import Layout
 from pipeline.model.loading import Placement, load_base, load_tokenizer, place
 from pipeline.model.lora_linear import LoraLinear
-from pipeline.model.lower_layers import LowerLayers
+from pipeline.model.lower_layers import LowerLayers, _allocate
 from pipeline.task import Task
 
 LORA = LoraSettings(4, 16, 0.0, ("all-linear",))
@@ -91,6 +93,15 @@ def with_lora(base: BaseModel, placement: Placement, lora: LoraSettings = LORA) 
     return model
 
 
+def of_peft(base: BaseModel, model: Any, placement: Placement) -> Any:
+    """The same weights in PEFT's own layers."""
+    config = peft.LoraConfig(r=LORA.r, lora_alpha=LORA.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    theirs = peft.get_peft_model(load_base(base, placement), config)
+    assert not any(isinstance(module, LoraLinear) for module in theirs.modules())
+    theirs.load_state_dict(model.state_dict())
+    return theirs
+
+
 def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     return dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
@@ -119,14 +130,28 @@ def test_loss_and_gradients_are_those_of_the_plain_computation(
     rows = some_rows(7)
     loss = ours(model, encoder, rows, collator(encoder))
     # The yardstick is PEFT's own layer, on the same weights.
-    theirs = peft.get_peft_model(load_base(family, place("fp32", "cpu")), peft.LoraConfig(
-        r=LORA.r, lora_alpha=LORA.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-    ))  # fmt: skip
-    assert not any(isinstance(module, LoraLinear) for module in theirs.modules())
-    theirs.load_state_dict(model.state_dict())
+    theirs = of_peft(family, model, place("fp32", "cpu"))
     expected = plain_loss(theirs, encoder, rows)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert_close(gradients(model, loss), gradients(theirs, expected))
+
+
+@pytest.mark.parametrize("family", ["llama"], indirect=True)
+def test_in_bf16_gradients_are_as_near_to_the_truth_as_those_of_peft(family: BaseModel, encoder: Encoder) -> None:
+    rows = some_rows(16)
+    whole, half = with_lora(family, place("fp32", "cpu")), with_lora(family, place("bf16", "cpu"))
+    half.load_state_dict(whole.state_dict())
+    half_of_peft = of_peft(family, half, place("bf16", "cpu"))
+    truth, found, reference = (
+        torch.cat([gradient.flatten() for gradient in gradients(model, loss).values()])
+        for model, loss in (
+            (whole, plain_loss(whole, encoder, rows)),
+            (half, ours(half, encoder, rows, PackedCollator(encoder))),
+            (half_of_peft, plain_loss(half_of_peft, encoder, rows)),
+        )
+    )
+    error, usual = (float((each - truth).norm() / truth.norm()) for each in (found, reference))
+    assert 0 < error < 1.5 * usual < 0.2
 
 
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
@@ -315,3 +340,16 @@ def test_within_a_batch_the_longest_come_first() -> None:
     examples = [Example([0] * n, [0]) for n in (5, 9, 7, 8, 6, 1)]
     schedule = Schedule(examples, [0, 1, 2, 3, 4, 5, 0, 1], batch_size=4)
     assert [len(schedule[i].ids) for i in range(len(schedule))] == [9, 8, 7, 5, 9, 6, 5, 1]
+
+
+def test_a_disk_without_room_for_the_frozen_layers_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _allocate(tmp_path / "a", 5_000)
+    assert (tmp_path / "a").stat().st_blocks * 512 >= 5_000  # no hole in it
+    with pytest.raises(
+        ShortageError, match=r"b: No space left on device; what the frozen layers compute needs 9,000,000"
+    ):
+        _allocate(tmp_path / "b", 9 * 10**12)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**19))
+    with pytest.raises(ShortageError, match=r"b: .*; free some disk, or set lora.last_layers null"):
+        _allocate(tmp_path / "b", 2**62)
+    assert not (tmp_path / "b").exists()

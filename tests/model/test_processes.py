@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import PipelineError
 from pipeline.model.processes import Processes
 from pipeline.train import LoraConfig, TrainConfig, train
 
@@ -24,6 +25,13 @@ def test_one_process_is_alone_and_first() -> None:
     assert alone.gather("here") == ["here"]
     assert alone.joined(alone.share_of([1, 2, 3]), 3) == [1, 2, 3]
     alone.wait()
+
+
+@pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_models_in_parts_are_refused(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(PipelineError, match="expected every process to hold the whole model, got "):
+        Processes("cpu")
 
 
 def losses(folder: Path) -> list[float]:

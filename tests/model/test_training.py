@@ -4,11 +4,14 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import make_rows, plain_loss
+from peft import PeftModel
 
+from pipeline.artifacts import Row
 from pipeline.errors import PipelineError
 from pipeline.model import training
 from pipeline.model.adapter import LoraSettings, add_lora, check_adapter
@@ -20,6 +23,7 @@ from pipeline.model.loading import load_base, load_tokenizer, load_tuned, place
 from pipeline.model.training import TrainingResult, TrainingSettings, tune
 from pipeline.task import Task
 
+WEIGHTS = "adapter_model.safetensors"
 LORA = LoraSettings(8, 16, 0.0, ("all-linear",))
 SETTINGS = TrainingSettings(
     batch_size=8, micro_batch_size=4, epochs=9, max_steps=8, learning_rate=5e-3, warmup=0.1, evaluations=2, seed=1
@@ -32,7 +36,12 @@ def accuracy(y_true: Sequence[str], y_pred: Sequence[str | None]) -> dict[str, f
 
 
 def tuned(
-    tiny_llama: Path, folder: Path, precision: str, settings: TrainingSettings = SETTINGS, lora: LoraSettings = LORA
+    tiny_llama: Path,
+    folder: Path,
+    precision: str,
+    settings: TrainingSettings = SETTINGS,
+    lora: LoraSettings = LORA,
+    train: Sequence[Row] | None = None,
 ) -> TrainingResult:
     base = resolve_base_model(str(tiny_llama))
     encoder = Encoder(load_tokenizer(base), Task(), 128)
@@ -41,7 +50,7 @@ def tuned(
         base,
         place(precision, "cpu"),
         encoder,
-        make_rows(48),
+        train or make_rows(48),
         make_rows(12, start=100),
         lora=lora,
         settings=settings,
@@ -76,6 +85,11 @@ def test_the_best_checkpoint_is_kept_and_not_the_last(
     monkeypatch.setattr(f"{__name__}.accuracy", lambda y_true, y_pred: {"macro_f1": next(scores)})
     result = tuned(tiny_llama, tmp_path / "run", "fp32")
     assert (result.best_step, result.best_score) == (4, 0.9)
+    kept, first, last = (
+        (tmp_path / "run" / folder / WEIGHTS).read_bytes()
+        for folder in ("adapter", "checkpoints/checkpoint-4", "checkpoints/checkpoint-8")
+    )
+    assert kept == first != last
 
 
 def test_a_tiny_model_learns_easy_tweets(learnt: tuple[Path, TrainingResult]) -> None:
@@ -112,15 +126,60 @@ def test_every_kind_of_adapter_is_saved_and_predicts_the_same_when_loaded(
     assert result.steps == 8
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert names == ["adapter", "checkpoints", "tensorboard", "training.jsonl"]
+    # PEFT alone loads it, and computes the same.
+    base, ids = resolve_base_model(str(tiny_llama)), torch.arange(3, 40).unsqueeze(0)
+    ours = load_tuned(base, tmp_path / "run" / "adapter", place("fp32", "cpu"))
+    theirs = PeftModel.from_pretrained(load_base(base, place("fp32", "cpu")), tmp_path / "run" / "adapter")
+    with torch.inference_mode():
+        assert torch.allclose(theirs.eval()(ids).logits, ours.eval()(ids).logits, atol=1e-4)
 
 
 def test_levers_for_small_classes_and_the_optimizer_are_trained_with(tiny_llama: Path, tmp_path: Path) -> None:
-    plain = tuned(tiny_llama, tmp_path / "plain", "fp32")
-    for number, change in enumerate(
-        ({"sampling": "balanced"}, {"class_weights": "balanced"}, {"b_learning_rate": 4.0}, {"select_by": "accuracy"})
-    ):
-        result = tuned(tiny_llama, tmp_path / str(number), "fp32", dataclasses.replace(SETTINGS, **change))  # type: ignore[arg-type]
-        assert result.steps == plain.steps
+    rows = make_rows(72)
+    uneven = [row for row in rows if row.output == "Neutral"] + [row for row in rows if row.output != "Neutral"][:8]
+    weights = set()
+    changes: tuple[dict[str, Any], ...] = (
+        *({}, {"sampling": "balanced"}, {"class_weights": "balanced"}, {"b_learning_rate": 4.0}),
+    )
+    for number, change in enumerate(changes):
+        folder = tmp_path / str(number)
+        tuned(tiny_llama, folder, "fp32", dataclasses.replace(SETTINGS, max_steps=2, **change), train=uneven)
+        weights.add((folder / "adapter" / WEIGHTS).read_bytes())
+    assert len(weights) == len(changes)
+
+
+def test_weights_do_not_repeat_what_sampling_does(tiny_llama: Path, tmp_path: Path) -> None:
+    rows = make_rows(90)
+    uneven = [row for row in rows if row.output == "Neutral"][:22] + [r for r in rows if r.output != "Neutral"][:8]
+    balanced = dataclasses.replace(SETTINGS, batch_size=10, micro_batch_size=5, max_steps=3, sampling="balanced")
+    for name, method in (("a", "none"), ("b", "balanced")):
+        tuned(tiny_llama, tmp_path / name, "fp32", dataclasses.replace(balanced, class_weights=method), train=uneven)
+    a, b = ((tmp_path / name / "adapter" / WEIGHTS).read_bytes() for name in ("a", "b"))
+    assert a == b  # ten of each class are seen
+
+
+def test_validations_are_spread_evenly(tiny_llama: Path, tmp_path: Path) -> None:
+    tuned(tiny_llama, tmp_path / "run", "fp32", dataclasses.replace(SETTINGS, max_steps=7, evaluations=3))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "eval_loss" in line] == [3, 5, 7]
+
+
+def test_accelerate_cannot_turn_autocast_on(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned(tiny_llama, tmp_path / "plain", "fp32")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    tuned(tiny_llama, tmp_path / "launched", "fp32")
+    a, b = ((tmp_path / name / "adapter" / WEIGHTS).read_bytes() for name in ("plain", "launched"))
+    assert a == b
+
+
+@pytest.mark.parametrize(("select_by", "best"), [("macro_f1", 4), ("accuracy", 8)])
+def test_the_metric_that_was_named_chooses_the_adapter(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select_by: str, best: int
+) -> None:
+    scores = iter([{"macro_f1": 0.9, "accuracy": 0.1}, {"macro_f1": 0.2, "accuracy": 0.3}])
+    monkeypatch.setattr(f"{__name__}.accuracy", lambda y_true, y_pred: next(scores))
+    result = tuned(tiny_llama, tmp_path / "run", "fp32", dataclasses.replace(SETTINGS, select_by=select_by))
+    assert result.best_step == best
 
 
 def test_training_stops_when_it_gets_no_better(
