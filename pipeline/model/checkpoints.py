@@ -172,6 +172,8 @@ class Checkpoints(TrainerCallback):
             logger.info("going on behind step %d", self.step)
         parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         check_room(self.run, parameters)
+        if self._processes.first:
+            (self.run / LOG).touch()  # a checkpoint may come before the first line
         # Optimizer and random numbers are pickles; by now they are known to be what was written, and the Trainer reads
         # them as plain data.
         source = str(self._resumed.folder) if self._resumed else None
@@ -221,7 +223,8 @@ class Checkpoints(TrainerCallback):
             self._complete(folder, state.global_step, sum(losses) / len(losses))
             self._prune()
         self._stopping = self._processes.any(self.stop.requested)  # while it was saving
-        control.should_training_stop = control.should_training_stop or self._stopping
+        if self._stopping:
+            control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """Counts in the last line the time before an interruption too."""

@@ -8,6 +8,7 @@ not been.
 import contextlib
 import dataclasses
 import gc
+import json
 import logging
 import math
 import random
@@ -211,7 +212,7 @@ def search(
             seconds = round(time.monotonic() - started, 1)
             trial = Trial(
                 len(done) + 1, state, chosen, steps, pruning.scores, best, seconds, reason, answers,
-                begun_with=None if done else fingerprint,
+                begun_with=None if done else json.loads(json.dumps(fingerprint)),  # as it is read again
             )  # fmt: skip
             done.append(trial)
             write_text(folder / FILE, dump_jsonl(each.to_json() for each in done))

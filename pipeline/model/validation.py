@@ -21,13 +21,13 @@ Score = Callable[[Sequence[str], Sequence[str | None]], dict[str, float]]
 
 
 class Validation(TrainerCallback):
-    """Decodes the validation split so many times, evenly spread, the last at the end; keeps the best adapter so far.
+    """Decodes the validation split some times, evenly spread, the last at the end; keeps the best adapter so far.
 
     ``chosen_by`` names the metric that says which is best. After ``patience`` validations without a better one the
     training stops; None lets it go on. ``decoding`` gives a block in which the model computes as it does when it is
     used. Several processes divide the split. ``loss`` of the validation is the mean negative log-likelihood of a
-    completion's token, as it is in training without class weights; ``seconds`` is the time spent; ``last_step`` the step
-    of the last one. A validation that a signal cuts short is ``pending``: it is done when the training goes on.
+    completion's token, as it is in training without class weights; ``seconds`` is the time spent; ``last_step`` the
+    step of the last one. A validation that a signal cuts short is ``pending``: it is done when the training goes on.
     """
 
     def __init__(

@@ -98,6 +98,24 @@ def test_there_is_a_checkpoint_every_few_steps_and_after_each_validation(run: Pa
     assert found == Checkpoint(run / FOLDER / "checkpoint-6", 6, FINGERPRINT)
 
 
+def test_a_checkpoint_may_come_before_anything_is_logged(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = Checkpoints._complete
+
+    def first_alone(self: Checkpoints, folder: Path, step: int, unlogged: float) -> None:
+        complete(self, folder, step, unlogged)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "_complete", first_alone)
+    often = dataclasses.replace(SETTINGS, max_steps=24, evaluations=1, checkpoint_steps=1)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tiny_llama, tmp_path / "run", settings=often)
+    found = newest(tmp_path / "run")
+    assert found is not None
+    assert (found.step, (found.folder / LOG).read_text()) == (1, "")
+
+
 def test_a_checkpoint_holds_what_the_trainer_reads_and_no_other_pickle(run: Path) -> None:
     names = set(files(run / FOLDER / "checkpoint-6"))
     assert names >= {"adapter_model.safetensors", "trainer_state.json", "best/adapter/adapter_model.safetensors", LOG}
@@ -237,7 +255,9 @@ def test_where_all_checkpoints_are_damaged_it_says_so_each_time(run: Path) -> No
     for folder in (run / FOLDER).glob("checkpoint-*"):
         (folder / "scheduler.pt").unlink()
     for _ in range(2):
-        with pytest.raises(PipelineError, match=rf"all of them are damaged; remove {run} to begin again, or choose"):
+        with pytest.raises(
+            PipelineError, match=rf"all of them are damaged; remove {run / FOLDER} to begin again, or choose"
+        ):
             newest(run)
     assert len(list((run / FOLDER).glob("rejected-*"))) == 2
 
