@@ -111,8 +111,8 @@ def classes_of_values(labels: Sequence[str], mapping: str | None = None) -> Call
     Raises:
         PipelineError: the mapping is malformed, or names a class that is not among the labels.
     """
-    class_of = {value: label for value, label in _HOME.items() if label in labels}
-    class_of |= {value: label for label in labels if (value := canonical(label)) is not None}
+    names = {value: label for label in labels if (value := canonical(label)) is not None}
+    class_of = {value: label for value, label in _HOME.items() if label in labels} | names
     if mapping is not None:
         meant = {value: name for value, name in _parse_mapping(mapping).items() if name}
         strange = [name for name in meant.values() if canonical(name) not in class_of]
@@ -120,7 +120,7 @@ def classes_of_values(labels: Sequence[str], mapping: str | None = None) -> Call
             raise PipelineError(
                 f"expected each value to mean one of {', '.join(labels)}, got {strange[0]!r}; write VALUE=Class pairs"
             )
-        class_of = {value: class_of[canonical(name) or ""] for value, name in meant.items()}
+        class_of = names | {value: class_of[canonical(name) or ""] for value, name in meant.items()}
     return lambda value: class_of.get(canonical(value) or "")
 
 

@@ -29,6 +29,8 @@ def table(path: Path, header: Sequence[str], *rows: Sequence[str]) -> str:
         (("1", "-1", "0"), None),
         (("1.0", "-1.0", "0.0"), None),
         (("2", "0", "1"), "0=negative,1=Neutral,2=Positive"),
+        # The mapping may be that of the data set's own file, where a system answers with names.
+        (("Positive", "negative", "1"), "0=negative,1=Neutral,2=Positive"),
     ],
 )
 def test_answers_by_line_are_those_of_the_rows_in_their_order(
