@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.finders import Entrant, agreement, entrants, every_pair
 from benchmarks.tweets import tweets, write_csv
 from pipeline import cli
+from pipeline.artifacts import processor_name
 from pipeline.errors import PipelineError
 from pipeline.text import template_of
 
@@ -57,20 +58,11 @@ def benchmark(config: BenchmarkConfig) -> None:
 
 def machine(packages: Sequence[str] = _PACKAGES) -> Iterator[str]:
     """Lines that say on what the numbers were measured, with the versions of these packages."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield f"* {_processor()}, {cores} cores for this process, {memory:.0f} GiB; {platform.platform()}"
+    yield f"* {processor_name()} for this process, {memory:.0f} GiB; {platform.platform()}"
     versions = ", ".join(f"{name} {_version(name)}" for name in packages)
     yield f"* Python {platform.python_version()}, {versions}"
     yield f"* load before the start: {', '.join(f'{load:.2f}' for load in os.getloadavg())} (1, 5, 15 minutes)"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def _version(package: str) -> str:

@@ -191,7 +191,7 @@ def train(config: TrainConfig) -> Path | None:
             fingerprint = _fingerprint(config, dataset, base, placement)
             (checkpoint, *_) = processes.gather(newest(out) if config.resume and first else None)
             if checkpoint is not None:
-                refuse_changes(checkpoint, fingerprint)
+                refuse_changes(out, checkpoint.fingerprint, fingerprint)
             if first:
                 _write_config(config, out)
             _tune(

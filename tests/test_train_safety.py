@@ -63,7 +63,7 @@ def test_the_same_training_gives_the_same_bytes(survives: Callable[..., None]) -
 
 
 def test_kills_at_random_moments_cost_nothing(survives: Callable[..., None]) -> None:
-    survives(faults.kills, 4, 1, 2)
+    survives(faults.kills, 10, 1, 2)
 
 
 def test_deaths_between_files_cost_nothing(survives: Callable[..., None]) -> None:
@@ -109,8 +109,7 @@ def test_no_memory_is_code_4_and_costs_no_checkpoint(survives: Callable[..., Non
 
 
 def test_what_has_changed_is_refused_and_named(survives: Callable[..., None]) -> None:
-    # Every option is in the fingerprint; see model/test_checkpoints.py and python -m benchmarks.faults.
-    survives(faults.changes, ("lora.r", "dtype", "dataset", "base_model"))
+    survives(faults.changes)
 
 
 def test_a_finished_run_is_left_alone(survives: Callable[..., None]) -> None:

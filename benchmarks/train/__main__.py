@@ -17,7 +17,7 @@ from benchmarks.train.growth import Size, grown
 from benchmarks.train.jobs import Job, ask, spawn
 from benchmarks.train.programs import Machine, Program, adapter, lacking, packages, programs, run, trial
 from pipeline import cli
-from pipeline.artifacts import PreparedDataset, dump_json, provenance, write_text
+from pipeline.artifacts import PreparedDataset, dump_json, provenance, usable_cores, write_text
 from pipeline.errors import PipelineError
 
 log = logging.getLogger("pipeline.benchmarks.train")
@@ -149,8 +149,7 @@ def _measured(config: TrainBenchmarkConfig, scratch: Path, record: dict[str, Any
 
 
 def _environment(config: TrainBenchmarkConfig, scratch: Path) -> dict[str, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = str(config.threads or cores)
+    threads = str(config.threads or usable_cores())
     variables = {
         **os.environ,
         "OMP_NUM_THREADS": threads,

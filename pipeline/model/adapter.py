@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 
 from pipeline.errors import PipelineError
-from pipeline.model.loading import quiet, set_mode
+from pipeline.model.loading import is_quantised, quiet, set_mode
 from pipeline.model.lora_linear import in_few_passes
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def add_lora(model: Any, settings: LoraSettings) -> Any:
         task_type="CAUSAL_LM",
     )
     with quiet():
-        tuned = get_peft_model(model, config if getattr(model, "is_quantized", False) else in_few_passes(config))
+        tuned = get_peft_model(model, config if is_quantised(model) else in_few_passes(config))
     set_mode(tuned, training=False)  # the new layers, as the others
     # PEFT has made a set of the names, and a set is saved in another order by every process.
     saved = tuned.peft_config["default"]

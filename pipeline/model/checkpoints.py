@@ -80,17 +80,8 @@ def newest(run: Path) -> Checkpoint | None:
     return None
 
 
-def refuse_changes(checkpoint: Checkpoint, fingerprint: Mapping[str, Any]) -> None:
-    """Makes sure that a training goes on with what it was begun with.
-
-    Raises:
-        PipelineError: something that decides the result is another now; the message lists it.
-    """
-    refuse_differences(checkpoint.folder.parent.parent, checkpoint.fingerprint, fingerprint)
-
-
-def refuse_differences(place: Path, before: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
-    """Makes sure that what lies at ``place`` is gone on with by what it was begun with.
+def refuse_changes(place: Path, before: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
+    """Makes sure that what lies at ``place``, a run or a search, goes on with what it was begun with.
 
     Raises:
         PipelineError: something that decides the result is another now; the message lists it.

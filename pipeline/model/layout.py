@@ -13,6 +13,7 @@ from pipeline.model.attention import NAME as PACKED
 from pipeline.model.attention import attention
 from pipeline.model.encoding import Encoder
 from pipeline.model.examples import IGNORED, Example, PackedCollator, PaddedCollator
+from pipeline.model.loading import is_quantised
 from pipeline.model.lower_layers import LowerLayers
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class Layout:
             self.collator, self._attention = before
             return first_line(error)
         difference = float((got - expected).norm() / expected.norm())
-        whole = self._model.dtype == torch.float32 and not getattr(self._model, "is_quantized", False)
+        whole = self._model.dtype == torch.float32 and not is_quantised(self._model)
         if difference < (_EXACT if whole else _ROUNDED):
             return ""
         self.collator, self._attention = before

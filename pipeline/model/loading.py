@@ -119,7 +119,7 @@ def load_base(base: BaseModel, placement: Placement) -> Any:
         if is_out_of_memory(error):
             raise MemoryError(f"{base.name} does not fit on the {placement.device} in {placement.precision}") from error
         raise PipelineError(f"{base.name}: cannot be loaded; {first_line(error)}") from error
-    if getattr(model, "is_quantized", False) and not placement.quantised:
+    if is_quantised(model) and not placement.quantised:
         raise PipelineError(
             f"{base.name}: expected whole weights, got quantised ones; take the model that they were made of, with "
             "--precision int8 or nf4"
@@ -137,6 +137,11 @@ def load_base(base: BaseModel, placement: Placement) -> Any:
             module.support_avx512bf16_for_cpu = False
     set_mode(model, training=False)
     return model
+
+
+def is_quantised(model: Any) -> bool:
+    """Whether the weights of a loaded model are quantised."""
+    return bool(getattr(model, "is_quantized", False))
 
 
 def without_weights(base: BaseModel) -> Any:

@@ -8,7 +8,6 @@ not been.
 import contextlib
 import dataclasses
 import gc
-import json
 import logging
 import math
 import random
@@ -31,7 +30,7 @@ from pipeline.artifacts import Row, dump_jsonl, read_jsonl, write_text
 from pipeline.errors import PipelineError
 from pipeline.model.adapter import LoraSettings, linear_layers
 from pipeline.model.base import BaseModel
-from pipeline.model.checkpoints import refuse_differences
+from pipeline.model.checkpoints import refuse_changes
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import Placement, without_weights
 from pipeline.model.processes import Processes
@@ -212,7 +211,7 @@ def search(
             seconds = round(time.monotonic() - started, 1)
             trial = Trial(
                 len(done) + 1, state, chosen, steps, pruning.scores, best, seconds, reason, answers,
-                begun_with=None if done else json.loads(json.dumps(fingerprint)),  # as it is read again
+                begun_with=None if done else fingerprint,
             )  # fmt: skip
             done.append(trial)
             write_text(folder / FILE, dump_jsonl(each.to_json() for each in done))
@@ -284,7 +283,7 @@ def _known(path: Path, fingerprint: Mapping[str, Any]) -> list[Trial]:
             f"{path}: expected the trials of a search, a line each; it is damaged ({error!r}), remove it"
         ) from error
     if done:
-        refuse_differences(path, done[0].begun_with or {}, fingerprint)
+        refuse_changes(path, done[0].begun_with or {}, fingerprint)
     return done
 
 

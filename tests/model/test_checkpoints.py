@@ -300,7 +300,7 @@ def test_changes_are_listed_with_both_values(tmp_path: Path) -> None:
     before = {"seed": 1, "lora.r": 8, "dataset": "ab" * 32, "gone": None, "target_modules": ["q_proj"]}
     now = {"seed": 2, "lora.r": 8, "dataset": "cd" * 32, "new": 0.5, "target_modules": ("q_proj",)}
     with pytest.raises(PipelineError) as refused:
-        refuse_changes(Checkpoint(tmp_path / "run" / FOLDER / "checkpoint-1", 1, before), now)
+        refuse_changes(tmp_path / "run", before, now)
     assert str(refused.value) == (
         f"{tmp_path / 'run'}: expected what it was begun with, got dataset abababab... -> cdcdcdcd..., "
         "new null -> 0.5, seed 1 -> 2; go on with the former, or choose another --out"

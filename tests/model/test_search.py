@@ -54,7 +54,7 @@ def searched(
         folder=folder,
         trials=trials,
         share=0.25,
-        fingerprint=dataclasses.asdict(settings) | others,
+        fingerprint=json.loads(json.dumps(dataclasses.asdict(settings) | others)),
     )
 
 
