@@ -11,6 +11,7 @@ from pipeline.artifacts import Row, new_folder, write_manifest, write_text
 from pipeline.task import ALPACA_TEMPLATE, SENTIMENT_INSTRUCTION, Task
 
 if TYPE_CHECKING:
+    from pipeline.model.base import BaseModel
     from pipeline.model.training import TrainingResult
 
 WORDS = {
@@ -18,6 +19,21 @@ WORDS = {
     "Neutral": ("the price is", "block mined", "at noon today", "who knows when", "fee per byte"),
     "Negative": ("hate it", "awful day", "so sad", "what a loss", "rekt again"),
 }
+
+
+# Small models of real architectures: those that compute on rows without padding, and one that cannot.
+SMALL = {
+    "vocab_size": 400, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
+}  # fmt: skip
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "phi3": {},
+    "glm": {"head_dim": 8, "attention_bias": True, "partial_rotary_factor": 0.5},
+    "qwen2": {},
+}
+EXACT = sorted(FAMILIES)
+FAMILIES["gemma2"] = {"head_dim": 8, "query_pre_attn_scalar": 8}
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +74,24 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def family(request: pytest.FixtureRequest, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> "BaseModel":
+    """A random model of a family, with the tokenizer of the tiny LLaMA."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from pipeline.model.base import resolve_base_model
+
+    folder = tmp_path_factory.mktemp("models") / request.param
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(request.param, **SMALL, **FAMILIES[request.param])
+    ).save_pretrained(folder)
+    for path in tiny_llama.glob("tokenizer*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    return resolve_base_model(str(folder))
 
 
 def make_rows(n: int, *, start: int = 0) -> list[Row]:

@@ -4,7 +4,7 @@ A training batch is one row: the scaffold that all its tweets share, then each t
 the scaffold and itself. A dense mask over that row would compute every tweet against every other one and throw it away.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -175,15 +175,38 @@ def attend(
     Raises:
         ValueError: the model wants more of its attention than this.
     """
-    more = [name for name in _MORE if others.get(name) is not None]
-    if more:
-        raise ValueError(f"its attention needs {', '.join(more)}")
+    refuse_more(others)
     tokens = (states[0].transpose(0, 1) for states in (query, key, value))
     output: torch.Tensor = _PrefixAttention.apply(*tokens, slots, places, future, scaling)  # type: ignore[no-untyped-call]
     return output.unsqueeze(0), None
 
 
 AttentionInterface.register(NAME, attend)
+
+
+def refuse_more(others: Mapping[str, Any]) -> None:
+    """Refuses what transformers hands to attention beyond queries, keys and values, as far as it changes the outcome.
+
+    Raises:
+        ValueError: the model wants more of its attention than this project's kinds of it.
+    """
+    more = [name for name in _MORE if others.get(name) is not None]
+    if more:
+        raise ValueError(f"its attention needs {', '.join(more)}")
+
+
+def unfit(config: Any, max_length: int, *, training: bool) -> str:
+    """Why a model cannot compute on rows without padding, as far as its config tells; else nothing."""
+    dropout: float = getattr(config, "attention_dropout", 0)
+    if training and dropout:
+        return "it drops attention weights"  # which would need another gradient
+    # Some configs name a window that is not used.
+    window: int | None = (
+        getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    )
+    if window is not None and window < max_length:
+        return f"it looks back no further than {window} tokens"
+    return ""
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def load_classifier(run: Run, *, precision: str = "auto", device: str = "auto") 
         placement = dataclasses.replace(placement, dtype=getattr(torch, run.manifest["dtype"]))
     base = _base_of(run)
     encoder = Encoder(load_tokenizer(base), run.task, run.manifest["max_length"])
-    return Classifier(load_tuned(base, adapter, placement), encoder), placement
+    return Classifier(load_tuned(base, adapter, placement), encoder, settled=True), placement
 
 
 def _base_of(run: Run) -> BaseModel:

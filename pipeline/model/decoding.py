@@ -2,11 +2,12 @@
 
 One pass over a prompt serves two readings. ``generate`` lets the model write greedily and reads what it wrote;
 ``loglikelihood`` asks how probable it finds each label as a whole, terminator included. The scaffold in front of
-the tweet is the same for every prompt: its keys and values are computed once. Behind the prompts one more pass scores
-all labels, as a tree; a model that writes one of them has then been read completely.
+the tweet is the same for every prompt: its keys and values are computed once. All labels stand behind each prompt as a
+tree; a model that writes one of them has then been read completely. What it writes instead is written token by token.
 """
 
 import copy
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,18 +17,24 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from pipeline.errors import first_line
+from pipeline.model.attention import attention, unfit
 from pipeline.model.encoding import Encoder
-from pipeline.model.loading import set_mode
+from pipeline.model.loading import is_quantised, set_mode
 from pipeline.model.prefix import NO_LOGITS, behind_prefix, last_positions, pad_left
+from pipeline.model.trees import NAME as TREES
+from pipeline.model.trees import SharedPrefix, plant
 from pipeline.model.trie import LabelTrie
 
-# Bounds on one batch: tokens of prompts, padding included; rows; positions whose logits are kept.
+# Bounds on one batch: tokens behind the scaffold, labels included; keys and values that attention sees, scaffold
+# included; positions whose logits are kept.
 BATCH_TOKENS = 2048
-# Behind a long prefix, whose keys and values are there already, so many rows go together all the same, as long as the
-# cache holds no more than this many tokens.
-BATCH_ROWS_AT_LEAST, CACHED_TOKENS = 12, 8192
-BATCH_ROWS = 64
+BATCH_SEEN = 32768
 BATCH_LOGITS = 512
+# How far, relative to their norm, logits may lie from those of whole prompts: rounding, no more.
+_EXACT, _ROUNDED = 1e-3, 0.05
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,21 +84,32 @@ class Decoded:
 
 
 class Classifier:
-    """A model, its encoder, and the decoding of tweets into labels."""
+    """A model, its encoder, and the decoding of tweets into labels.
 
-    def __init__(self, model: Any, encoder: Encoder) -> None:
+    ``settled`` says that the model's weights change no more: then what the scaffold gives is computed once for good.
+    """
+
+    def __init__(self, model: Any, encoder: Encoder, *, settled: bool = False) -> None:
         self.model = model
         self.encoder = encoder
         self.labels = encoder.task.labels
+        self.settled = settled
         self._trie = LabelTrie([encoder.completions[label] for label in self.labels])
         ends = model.generation_config.eos_token_id
         self._ends = {encoder.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+        self._prefixes: dict[bool, Any] = {}  # whether the adapter is on -> keys and values of the scaffold
+        self._tuned = True
+        self._as_trees: bool | None = None  # whether the model computes prompts as trees; None until it was tried
 
     @contextmanager
     def untuned(self) -> Iterator["Classifier"]:
         """The same model without its adapter, for the length of the block."""
         with self.model.disable_adapter():
-            yield self
+            self._tuned = False
+            try:
+                yield self
+            finally:
+                self._tuned = True
 
     def decode(self, texts: Sequence[str], *, progress: str | None = None) -> list[Decoded]:
         """Both readings of every tweet, in the order given.
@@ -103,6 +121,7 @@ class Classifier:
             MemoryError: the GPU is too small.
         """
         prompts = self.encoder.prompts(texts)
+        behind = len(self.encoder.prefix)
         results: list[Decoded | None] = [None] * len(texts)
         was_training = self.model.training
         set_mode(self.model, training=False)
@@ -110,8 +129,8 @@ class Classifier:
         try:
             with torch.inference_mode(), bar:
                 prefix = self._prefix_cache()
-                for batch in _batches([len(prompt.ids) for prompt in prompts], most_rows=self._most_rows):
-                    rows = [prompts[i].ids for i in batch]
+                for batch in _batches([len(prompt.ids) - behind for prompt in prompts], len(self._trie), behind):
+                    rows = [prompts[i].ids[behind:] for i in batch]
                     for i, (written, scores) in zip(batch, self._decode_batch(rows, prefix), strict=True):
                         completion = self.encoder.tokenizer.decode(written)
                         results[i] = Decoded(
@@ -128,22 +147,19 @@ class Classifier:
             set_mode(self.model, training=was_training)
         return [result for result in results if result is not None]
 
-    @property
-    def _most_rows(self) -> int:
-        return max(1, min(BATCH_ROWS, BATCH_LOGITS // len(self._trie)))
-
     def _prefix_cache(self) -> Any:
         """Keys and values of the scaffold that every prompt begins with, for one row."""
-        ids = torch.tensor([self.encoder.prefix], device=self.model.device)
-        return self.model(input_ids=ids, use_cache=True, logits_to_keep=NO_LOGITS).past_key_values
+        if self._tuned not in self._prefixes:
+            ids = torch.tensor([self.encoder.prefix], device=self.model.device)
+            cache = self.model(input_ids=ids, use_cache=True, logits_to_keep=NO_LOGITS).past_key_values
+            if not self.settled:
+                return cache
+            self._prefixes[self._tuned] = cache
+        return self._prefixes[self._tuned]
 
     def _decode_batch(self, rows: list[list[int]], prefix: Any) -> list[tuple[list[int], list[float]]]:
-        """Per row: the token ids written, without the terminator, and the log-likelihood of each label."""
-        step = _Step(
-            self.model, copy.deepcopy(prefix), len(self.encoder.prefix), rows, self.encoder.tokenizer.pad_token_id
-        )
-        first = step.prompt()
-        logits = torch.cat([first.unsqueeze(1), step.branches(self._trie)], dim=1)  # (rows, places, vocabulary)
+        """Per row, the tokens behind the scaffold: the ids written, without the terminator, and each label's score."""
+        logits = self._logits(rows, prefix)
         log_probabilities = torch.log_softmax(logits.float(), dim=-1)
         scores = [
             torch.stack([log_probabilities[:, place, token] for place, token in path]).sum(dim=0)
@@ -152,16 +168,63 @@ class Classifier:
         written = [self._trie.follow(chosen, self._ends) for chosen in logits.argmax(dim=-1).tolist()]
         elsewhere = [i for i, ids in enumerate(written) if ids is None]
         if elsewhere:
-            step.select(elsewhere)
-            for i, ids in zip(elsewhere, self._write(first[elsewhere], step), strict=True):
+            for i, ids in zip(elsewhere, self._write(self._step([rows[i] for i in elsewhere], prefix)), strict=True):
                 written[i] = ids
         return [(ids or [], row) for ids, row in zip(written, torch.stack(scores, dim=1).tolist(), strict=True)]
 
-    def _write(self, first: torch.Tensor, step: "_Step") -> list[list[int]]:
+    def _logits(self, rows: list[list[int]], prefix: Any) -> torch.Tensor:
+        """Logits ``(B, N, vocabulary)`` at every place of the labels' tree, by the fastest way the model allows."""
+        if self._as_trees is None:
+            # Two of a batch are enough to see whether the model computes the same.
+            why = self._try_trees(rows[:: max(1, len(rows) - 1)][:2], prefix)
+            self._as_trees = not why
+            if why:
+                name = type(self.model).__name__
+                logger.warning("%s cannot decode prompts without padding (%s); slower instead", name, why)
+        return self._logits_of_trees(rows, prefix) if self._as_trees else self._padded_logits(rows, prefix)
+
+    def _try_trees(self, rows: list[list[int]], prefix: Any) -> str:
+        """Why the model cannot compute prompts as trees; empty where it can."""
+        encoder = self.encoder
+        why = unfit(self.model.config, len(encoder.prefix) + encoder.max_length, training=False)
+        if why:
+            return why
+        expected = self._padded_logits(rows, prefix)
+        try:
+            got = self._logits_of_trees(rows, prefix)
+        except (TypeError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+            return first_line(error)
+        difference = float((got - expected).float().norm() / expected.float().norm())
+        whole = self.model.dtype == torch.float32 and not is_quantised(self.model)
+        return "" if difference < (_EXACT if whole else _ROUNDED) else f"its answers would differ by {difference:.1%}"
+
+    def _logits_of_trees(self, rows: list[list[int]], prefix: Any) -> torch.Tensor:
+        inputs = plant(rows, len(self.encoder.prefix), self._trie, self._dtype)
+        inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+        with attention(self.model, TREES):
+            logits: torch.Tensor = self.model(**inputs, past_key_values=SharedPrefix(prefix), use_cache=True).logits
+        return logits.view(len(rows), len(self._trie), -1)
+
+    def _padded_logits(self, rows: list[list[int]], prefix: Any) -> torch.Tensor:
+        step = self._step(rows, prefix)
+        return torch.cat([step.prompt().unsqueeze(1), step.branches(self._trie)], dim=1)
+
+    def _step(self, rows: list[list[int]], prefix: Any) -> "_Step":
+        return _Step(
+            self.model, copy.deepcopy(prefix), len(self.encoder.prefix), rows, self.encoder.tokenizer.pad_token_id
+        )
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """That of activations."""
+        dtype: torch.dtype = self.model.get_input_embeddings().weight.dtype
+        return dtype
+
+    def _write(self, step: "_Step") -> list[list[int]]:
         """Greedy completion of every row, token by token, at most two tokens longer than the longest label."""
-        written: list[list[int]] = [[] for _ in range(len(first))]
-        open_rows = set(range(len(first)))
-        logits = first
+        logits = step.prompt()
+        written: list[list[int]] = [[] for _ in range(len(logits))]
+        open_rows = set(range(len(logits)))
         for _ in range(self.encoder.longest_completion + 2):
             chosen = logits.argmax(dim=-1)
             for i, token in enumerate(chosen.tolist()):
@@ -183,7 +246,7 @@ class _Step:
     """
 
     def __init__(self, model: Any, cache: Any, prefix_length: int, rows: list[list[int]], pad: int) -> None:
-        ids, mask = pad_left([row[prefix_length:] for row in rows], pad)
+        ids, mask = pad_left(rows, pad)
         self.model = model
         self.cache = cache
         self.cache.batch_repeat_interleave(len(rows))
@@ -212,11 +275,6 @@ class _Step:
         self.cache.crop(-n)
         return logits
 
-    def select(self, rows: list[int]) -> None:
-        """Goes on with some of the rows alone."""
-        self.cache.batch_select_indices(torch.tensor(rows, device=self.mask.device))
-        self.mask, self.positions = self.mask[rows], self.positions[rows]
-
     def next(self, ids: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, vocabulary)`` behind one more token ``(B, 1)``, which stays in the cache."""
         self.mask = torch.cat([self.mask, torch.ones_like(ids)], dim=1)
@@ -235,15 +293,20 @@ class _Step:
         return logits
 
 
-def _batches(lengths: Sequence[int], *, most_rows: int) -> Iterator[list[int]]:
-    """Indices of prompts in batches of like length, the longest first, so that memory is tried at once."""
+def _batches(lengths: Sequence[int], places: int, prefix: int) -> Iterator[list[int]]:
+    """Indices of prompts in batches of like length, the longest first, so that memory is tried at once.
+
+    ``lengths`` are those behind the scaffold of ``prefix`` tokens, ``places`` those of the labels' tree.
+    """
     batch: list[int] = []
+    most = 0
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        longest = lengths[batch[0]] if batch else 1
-        fitting = max(BATCH_TOKENS // longest, min(BATCH_ROWS_AT_LEAST, CACHED_TOKENS // longest))
-        if batch and len(batch) >= min(most_rows, fitting):
+        if len(batch) == most and batch:
             yield batch
             batch = []
+        if not batch:
+            own = lengths[i] + places - 1
+            most = max(1, min(BATCH_TOKENS // own, BATCH_SEEN // (prefix + own), BATCH_LOGITS // places))
         batch.append(i)
     if batch:
         yield batch

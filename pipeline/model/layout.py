@@ -10,7 +10,7 @@ import torch
 
 from pipeline.errors import first_line
 from pipeline.model.attention import NAME as PACKED
-from pipeline.model.attention import attention
+from pipeline.model.attention import attention, unfit
 from pipeline.model.encoding import Encoder
 from pipeline.model.examples import IGNORED, Example, PackedCollator, PaddedCollator
 from pipeline.model.loading import is_quantised
@@ -50,7 +50,7 @@ class Layout:
         self.collator: Collator = padded
         self._attention = self._usual
         trial = sorted(examples[:16], key=lambda example: len(example.ids))[:: max(1, len(examples[:16]) - 1)]
-        why = _unfit(model.config, encoder.max_length)
+        why = unfit(model.config, encoder.max_length, training=True)
         if not why:
             expected = self._logits(padded, trial)
             why = self._try(packed, PACKED, trial, expected)
@@ -122,13 +122,3 @@ class Layout:
 
     def _tell(self, what: str, why: str) -> None:
         logger.warning("%s cannot be trained on %s (%s); slower instead", type(self._model).__name__, what, why)
-
-
-def _unfit(config: Any, max_length: int) -> str:
-    """Why a model cannot be trained on packed rows, as far as its config tells; else nothing."""
-    if getattr(config, "attention_dropout", 0):
-        return "it drops attention weights"  # which would need another gradient
-    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    if window is not None and window < max_length:
-        return f"it looks back no further than {window} tokens"
-    return ""

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_rows
+from conftest import EXACT, make_rows
 
 from pipeline.model.adapter import LoraSettings, add_lora
-from pipeline.model.base import resolve_base_model
+from pipeline.model.base import BaseModel, resolve_base_model
 from pipeline.model.decoding import Classifier, Decoded, _batches
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import load_base, load_tokenizer, load_tuned, place
@@ -95,6 +95,55 @@ def test_a_model_that_answers_with_labels_is_read_as_by_plain_generate(
         assert one.log_likelihoods == pytest.approx(plain, abs=1e-4)
 
 
+def with_lora(base: BaseModel, precision: str) -> Any:
+    """A model of a family with an adapter that does something."""
+    model = add_lora(load_base(base, place(precision, "cpu")), LoraSettings(4, 8, 0.0, ("all-linear",)))
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+# Bounds on log-likelihoods of 24 nats: rounding of fp32, else of bf16, in which quantised layers compute.
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-4), ("bf16", 0.1), ("int8", 0.1), ("nf4", 0.1)])
+@pytest.mark.parametrize("family", EXACT, indirect=True)
+def test_every_family_is_decoded_as_trees_and_as_one_by_one(family: BaseModel, precision: str, bound: float) -> None:
+    classifier = Classifier(with_lora(family, precision), Encoder(load_tokenizer(family), Task(), 256))
+    decoded = classifier.decode(TWEETS)
+    assert classifier._as_trees
+    for tweet, one in zip(TWEETS, decoded, strict=True):
+        plain = [plain_log_likelihood(classifier, tweet, label) for label in classifier.labels]
+        assert one.log_likelihoods == pytest.approx(plain, abs=bound)
+
+
+@pytest.mark.parametrize("family", ["gemma2"], indirect=True)
+def test_a_model_that_attends_otherwise_is_decoded_with_padding(
+    family: BaseModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = Classifier(with_lora(family, "fp32"), Encoder(load_tokenizer(family), Task(), 256))
+    decoded = classifier.decode(TWEETS)
+    assert not classifier._as_trees
+    assert "without padding (its attention needs softcap); slower instead" in caplog.text
+    for tweet, one in zip(TWEETS, decoded, strict=True):
+        plain = [plain_log_likelihood(classifier, tweet, label) for label in classifier.labels]
+        assert one.log_likelihoods == pytest.approx(plain, abs=1e-4)
+
+
+def test_a_settled_classifier_computes_its_scaffold_once_for_each_of_its_two_models(classifier: Classifier) -> None:
+    settled = Classifier(classifier.model, classifier.encoder, settled=True)
+    with classifier.untuned():
+        expected = classifier.decode(TWEETS[:2])
+    for _ in range(2):
+        assert settled.decode(TWEETS) == classifier.decode(TWEETS)
+        with settled.untuned():
+            assert settled.decode(TWEETS[:2]) == expected
+    prefixes = dict(settled._prefixes)
+    assert prefixes.keys() == {True, False}
+    settled.decode(TWEETS)
+    assert all(settled._prefixes[key] is prefixes[key] for key in prefixes)
+
+
 def test_answers_do_not_depend_on_order_or_company(classifier: Classifier) -> None:
     together = classifier.decode(TWEETS)
     backwards = classifier.decode(TWEETS[::-1])[::-1]
@@ -144,13 +193,16 @@ def test_ties_go_to_the_first_label() -> None:
 
 def test_batches_hold_every_prompt_once_and_like_lengths_together() -> None:
     lengths = [7, 300, 5, 5, 900, 6] * 40
-    batches = list(_batches(lengths, most_rows=64))
+    batches = list(_batches(lengths, places=8, prefix=100))
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     assert [lengths[batch[0]] for batch in batches] == sorted((lengths[b[0]] for b in batches), reverse=True)
     assert max(map(len, batches)) == 64
     for batch in batches:
-        assert len(batch) * lengths[batch[0]] <= (8192 if len(batch) <= 12 else 2048)
-    assert len(batches[0]) == 9  # long prompts go together all the same
+        longest = lengths[batch[0]] + 7
+        assert len(batch) * longest <= 2048
+        assert len(batch) * (longest + 100) <= 32768
+    assert len(next(_batches([50] * 99, places=2, prefix=3000))) == 10  # a long scaffold counts where it is seen
+    assert len(next(_batches([9000], places=2, prefix=3000))) == 1
 
 
 def test_a_label_tree_can_be_checked_by_eye() -> None:

@@ -12,10 +12,9 @@ from typing import Any
 import peft
 import pytest
 import torch
-from conftest import make_rows, plain_loss
+from conftest import EXACT, make_rows, plain_loss
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from pipeline.artifacts import Row
 from pipeline.errors import PipelineError, ShortageError
@@ -45,35 +44,10 @@ from pipeline.task import Task
 LORA = LoraSettings(4, 16, 0.0, ("all-linear",))
 # Of unlike length in tokens.
 LABELS = {"Negative": "Bad", "Neutral": "Neutral", "Positive": "Very good indeed"}
-SMALL = {
-    "vocab_size": 400, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
-}  # fmt: skip
-FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {},
-    "phi3": {},
-    "glm": {"head_dim": 8, "attention_bias": True, "partial_rotary_factor": 0.5},
-    "qwen2": {},
-}
-EXACT = sorted(FAMILIES)
-FAMILIES["gemma2"] = {"head_dim": 8, "query_pre_attn_scalar": 8}
 
 
 def some_rows(n: int) -> list[Row]:
     return [dataclasses.replace(row, output=LABELS[row.output]) for row in make_rows(n)]
-
-
-@pytest.fixture(scope="module")
-def family(request: pytest.FixtureRequest, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    """A random model of a family, with the tokenizer of the tiny LLaMA."""
-    folder = tmp_path_factory.mktemp("models") / request.param
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(request.param, **SMALL, **FAMILIES[request.param])
-    ).save_pretrained(folder)
-    for path in tiny_llama.glob("tokenizer*"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    return resolve_base_model(str(folder))
 
 
 @pytest.fixture(scope="module")
