@@ -1,8 +1,8 @@
 """sentiment-tuner: tweets in, a tuned classifier and an honest report out.
 
-Three commands, three stages, one task::
+Three commands and what is done with their results, three stages, one task::
 
-    commands   prepare  train  evaluate  doctor     (and app.py)
+    commands   prepare  train  evaluate  compare  predict  doctor     (and app.py, and the library)
                   |       |       |
     stages     dataset/  model/  scoring/           never import each other
                   |       |       |
@@ -20,4 +20,28 @@ Three folders carry the work from command to command, and nothing else does (``a
     data/prepared/NAME   train.json val.json test.json data.html dropped.jsonl ... manifest.json
     data/runs/NAME       config.yaml adapter/ training.jsonl tensorboard/ ... manifest.json; checkpoints/ until then
     reports/NAME         predictions.jsonl metrics.json report.html manifest.json
+
+A finished run is used by ``predict`` for files (``parts.py`` lets it go on after a kill) and by ``library.py`` from
+Python; both say of a text what ``predictions.py`` says::
+
+    from pipeline import load_classifier
+
+    load_classifier("data/runs/NAME").predict(["love it"])
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.library import TunedClassifier, load_classifier
+    from pipeline.predictions import Prediction
+
+__all__ = ["Prediction", "TunedClassifier", "load_classifier"]
+
+
+def __getattr__(name: str) -> Any:
+    # At their first use, so that a command or a stage that needs none of it loads none of it.
+    if name in __all__:
+        from pipeline import library
+
+        return getattr(library, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,8 +23,10 @@ class Lock:
     (``flock``, on most network drives too), not that there is one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, does: str = "is training into it") -> None:
+        """``does`` says of another process, in the error, what it does to the folder."""
         self._folder = folder
+        self._does = does
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
@@ -54,7 +56,7 @@ class Lock:
                 holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
                 os.close(descriptor)
                 raise BusyError(
-                    f"{self._folder}: another run is training into it{f' (process {holder})' if holder else ''}; "
+                    f"{self._folder}: another run {self._does}{f' (process {holder})' if holder else ''}; "
                     "wait for it, or choose another --out"
                 ) from busy
             if not self._is_current(descriptor):  # its holder finished and removed it between the two lines above

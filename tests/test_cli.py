@@ -26,6 +26,7 @@ COMMANDS = {
     "pipeline.train": "python -m pipeline.train",
     "pipeline.evaluate": "python -m pipeline.evaluate",
     "pipeline.compare": "python -m pipeline.compare",
+    "pipeline.predict": "python -m pipeline.predict",
     "pipeline.doctor": "python -m pipeline.doctor",
     "app": "python app.py",
 }

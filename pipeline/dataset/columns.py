@@ -54,6 +54,17 @@ def find_text(table: Table, preferred: str) -> str:
     return preferred if preferred in table.columns else _find(table, "text", None)
 
 
+def find_text_among(source: str, columns: Sequence[str], named: str | None) -> str:
+    """The column with the texts of a file that is read for them alone: the named one, the only one, or the usual one.
+
+    Raises:
+        PipelineError: there is none, or several have a usual name.
+    """
+    if named is None and len(columns) == 1:
+        return columns[0]
+    return _find(Table(source, dict.fromkeys(columns, ()), ()), "text", named, one_class=False)
+
+
 def rename_columns(table: Table, columns: Columns) -> Table:
     """The table with its text, label and date called as in the source; each is found by that name or a usual one.
 
@@ -103,7 +114,7 @@ def texts_of(table: Table, column: str) -> list[str | None]:
     return list(texts)
 
 
-def _find(table: Table, role: str, named: str | None) -> str:
+def _find(table: Table, role: str, named: str | None, *, one_class: bool = True) -> str:
     if named is not None:
         return _named(table, role, named)
     found = _usual(table, role)
@@ -112,9 +123,9 @@ def _find(table: Table, role: str, named: str | None) -> str:
     got = (
         f"several: {_listed(found)}" if found else f"none of the usual names among the columns {_listed(table.columns)}"
     )
-    one_class = "" if found else ", or FILE=LABEL where all rows of a file have one label"
+    or_else = ", or FILE=LABEL where all rows of a file have one label" if one_class and not found else ""
     raise PipelineError(
-        f"{table.source}: expected one column with the {role}, got {got}; give --{role}_column NAME{one_class}"
+        f"{table.source}: expected one column with the {role}, got {got}; give --{role}_column NAME{or_else}"
     )
 
 

@@ -57,6 +57,47 @@ def to_utf8(path: str, content: bytes, forced: str | None = None) -> tuple[bytes
     return _mixed(content)
 
 
+def codec_of(sample: bytes, forced: str | None = None) -> tuple[str, str]:
+    """Codec and error handler for a text of which only the beginning is known.
+
+    They are found as in ``to_utf8``. Where that is UTF-8 or a Western encoding, all that is valid UTF-8 is taken as
+    such and every other byte from the Western encoding, cp1252 if the beginning holds none.
+
+    Raises:
+        PipelineError: there is no such encoding as ``forced``.
+    """
+    if forced is not None:
+        return _known(forced), "strict"
+    for mark, name in _MARKS.items():
+        if sample.startswith(mark) and not ("32" in name and len(sample) % 4):
+            # The names without an order of bytes pass over the mark.
+            return ("utf-8-sig", _otherwise("cp1252")) if name == "utf-8" else (name[:6], "replace")
+    wide = _wide(sample) or _wide(sample[:-2])  # the end may be half a character
+    if wide is not None:
+        return wide, "replace"
+    _, found = _mixed(sample[: sample.rfind(b"\n") + 1] or sample)
+    name = found.split()[-1]
+    if name in ("ASCII", "UTF-8"):
+        return "utf-8", _otherwise("cp1252")
+    return ("utf-8", _otherwise(name)) if name in _WESTERN or found.startswith("UTF-8") else (name, "replace")
+
+
+def _otherwise(name: str) -> str:
+    """The name of an error handler that takes what cannot be decoded from that encoding."""
+    from ftfy import bad_codecs
+
+    bad_codecs.ok()  # registers the codec that also knows the bytes that cp1252 leaves undefined
+    codec, handler = "sloppy-windows-1252" if name == "cp1252" else name, f"pipeline-{name}"
+
+    def decode(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeDecodeError):
+            raise error
+        return error.object[error.start : error.end].decode(codec, "replace"), error.end
+
+    codecs.register_error(handler, decode)
+    return handler
+
+
 def _known(name: str) -> str:
     """The name of an encoding of texts, so that UTF-8 and UTF-16 lose their byte order mark."""
     try:

@@ -42,8 +42,13 @@ class Record(NamedTuple):
     content: str
 
 
-def records(content: bytes, dialect: Dialect, *, skip: int = 0, width: int | None = None) -> Iterator[Record]:
+def records(
+    content: bytes | Iterator[str], dialect: Dialect, *, skip: int = 0, width: int | None = None
+) -> Iterator[Record]:
     """The records that are not blank, from UTF-8 text, after the first ``skip`` lines.
+
+    ``content`` is the whole text, or its lines one after another with their ends as they are; the numbers of such lines
+    are right where they end with a line feed.
 
     A record whose quotes do not match is one with a problem; so is one of several lines that has not ``width`` cells.
     Where it has swallowed a line that is a row by itself, the records go on from there.
@@ -76,9 +81,14 @@ def records(content: bytes, dialect: Dialect, *, skip: int = 0, width: int | Non
 class _Lines(Iterator[str]):
     """The lines of a text. Those ``taken`` for a record may be given back in part."""
 
-    def __init__(self, content: bytes, skip: int) -> None:
-        self._end = "\n" if b"\n" in content else "\r"
-        self._file = io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")
+    def __init__(self, content: bytes | Iterator[str], skip: int) -> None:
+        self._end = "\n"
+        self._file: Iterator[str]
+        if isinstance(content, bytes):
+            self._end = "\n" if b"\n" in content else "\r"
+            self._file = io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")
+        else:
+            self._file = content
         self._again: deque[str] = deque()
         self.before, self.number = 0, 1
         self.taken: list[str] = list(islice(self._file, skip))

@@ -72,7 +72,7 @@ def _tables(source: str, options: ReadOptions) -> Iterator[Table]:
 
 def _read(file: SourceFile, options: ReadOptions) -> Table:
     """The table in one file."""
-    path, kind = file.path, _kind(file)
+    path, kind = file.path, kind_of(file)
     facts = {"sha256": file.sha256, "compression": file.compression, "label": file.label}
     if kind == "parquet":
         parsed = parse_parquet(path, file.content)
@@ -94,8 +94,12 @@ def _read(file: SourceFile, options: ReadOptions) -> Table:
     return _table(path, parsed, options, facts)
 
 
-def _kind(file: SourceFile) -> str:
-    """How a file is read: by its name, or by its first bytes where the name says nothing."""
+def kind_of(file: SourceFile) -> str:
+    """How a file is read, csv, json, jsonl or parquet: by its name, or by its first bytes where it says nothing.
+
+    Raises:
+        PipelineError: the name says that it is of another kind.
+    """
     suffix, start = file.suffix, file.content[:100].lstrip()
     if suffix in (".jsonl", ".ndjson", ".json", ".parquet"):
         return {".ndjson": "jsonl"}.get(suffix, suffix[1:])

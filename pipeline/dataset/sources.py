@@ -1,16 +1,18 @@
 """Where tables come from: files, folders, archives, and names of data sets elsewhere."""
 
+import contextlib
 import gzip
 import hashlib
 import io
 import lzma
 import os
+import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from pipeline.errors import PipelineError, first_line
 
@@ -134,6 +136,85 @@ def unpack(path: Path, label: str | None) -> Iterator[SourceFile]:
             yield SourceFile(str(inside), unpacked, digest, kind, label)
     except _DAMAGED as error:
         raise PipelineError(f"{path}: expected a whole {kind} file; {first_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class OpenSource:
+    """One file's bytes as a stream, unpacked. Those looked at are in ``start``, the others come from ``rest``.
+
+    ``place`` tells how many bytes on the disk lie behind, of ``size``; both mean nothing for standard input, ``-``.
+    """
+
+    path: str
+    suffix: str
+    compression: str | None
+    start: bytes
+    rest: IO[bytes]
+    size: int | None
+    place: Callable[[], int]
+
+
+@contextlib.contextmanager
+def open_source(source: str, look: int) -> Iterator[OpenSource]:
+    """A file, or standard input (``-``), to be read from its beginning to its end, whatever its size.
+
+    Of a compressed file it is the content; a zip archive must hold one file. ``look`` is how many bytes to look at.
+
+    Raises:
+        PipelineError: there is no such file, it cannot be read, or its compression is damaged.
+    """
+    with contextlib.ExitStack() as stack:
+        if source == "-":
+            rest: IO[bytes] = sys.stdin.buffer
+            yield OpenSource("standard input", "", None, _start(rest, look), rest, None, lambda: 0)
+            return
+        path, kind = Path(source), None
+        try:
+            raw = stack.enter_context(path.open("rb"))
+            kind = _compression(path, raw.read(4))
+            raw.seek(0)
+            name, rest = (path, raw) if kind is None else _unpacked(path, raw, kind, stack)
+            start = _start(rest, look)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise PipelineError(f"{path}: no such file; expected a table of tweets, or - for standard input") from error
+        except _DAMAGED as error:
+            what = "a file that can be read" if kind is None else f"a whole {kind} file"
+            why = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+            raise PipelineError(f"{path}: expected {what}; {why}") from error
+        if kind is not None and _compression(name, start):
+            raise PipelineError(f"{name}: expected a table in the {kind} file, got a compressed file; unpack it first")
+        suffix = SourceFile(str(name), b"", "", kind, None).suffix
+        yield OpenSource(str(name), suffix, kind, start, rest, path.stat().st_size, raw.tell)
+
+
+def _unpacked(path: Path, raw: IO[bytes], kind: str, stack: contextlib.ExitStack) -> tuple[Path, IO[bytes]]:
+    """The name and the content of the one file in a compressed one."""
+    if kind == "gzip":
+        return path, cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw)))
+    if kind == "zst":
+        import pyarrow
+
+        return path, cast("IO[bytes]", stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd")))
+    archive = stack.enter_context(zipfile.ZipFile(raw))
+    names = [
+        name
+        for name in archive.namelist()
+        if not name.endswith("/") and not any(_is_hidden(part) for part in name.split("/"))
+    ]
+    if len(names) != 1:
+        raise PipelineError(
+            f"{path}: expected one file in the archive, got {len(names)}; unpack it, and give one of them"
+        )
+    return Path(f"{path}/{names[0]}"), stack.enter_context(archive.open(names[0]))
+
+
+def _start(file: IO[bytes], size: int) -> bytes:
+    """The first bytes; a pipe gives them in pieces."""
+    pieces: list[bytes] = []
+    while size > 0 and (piece := file.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 def _compression(path: Path, content: bytes) -> str | None:

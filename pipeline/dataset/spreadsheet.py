@@ -7,8 +7,10 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 # CWE-1236: a cell is run that starts, white space aside, with one of these; full-width forms count in East Asian
-# settings.
-_FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n]")
+# settings. Some programs also pass over characters that nobody sees.
+_FORMULA = re.compile(
+    "'*[\\s\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]*[=+\\-@\\t\\r\\n]"
+)
 _MARK = "'"
 
 

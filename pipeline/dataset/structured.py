@@ -4,10 +4,10 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pipeline.dataset.delimited import Parsed, refuse_repeated
 from pipeline.dataset.tables import Rejected
@@ -37,21 +37,39 @@ def parse_json(path: str, content: bytes) -> Parsed:
     Raises:
         PipelineError: it is not JSON, or not a list.
     """
-    advice = "one JSON list of objects, or one object a line"
-    try:
-        rows = json.loads(content.decode(), object_pairs_hook=_Object)
-    except RecursionError as error:
-        raise PipelineError(f"{path}: expected {advice}; got brackets nested too deeply") from error
-    except ValueError as error:
-        raise PipelineError(f"{path}: expected {advice}; {error}") from error
-    if not isinstance(rows, list):
-        raise PipelineError(f"{path}: expected a JSON list of objects, got {_kind(rows)}")
-    return _from_objects(path, enumerate(rows, start=1), "json")
+    return _from_objects(path, enumerate(_list(path, content), start=1), "json")
 
 
 def parse_json_lines(path: str, content: bytes) -> Parsed:
     """Reads one JSON object a line from UTF-8; lines that are none are set aside."""
-    return _from_objects(path, _json_lines(content), "jsonl")
+    return _from_objects(path, _json_lines(io.BytesIO(content)), "jsonl")
+
+
+class JsonRow(NamedTuple):
+    """A row of a JSON file. ``problem`` says why it has no values, and ``content`` is what stands there then."""
+
+    values: Mapping[str, Any]
+    problem: str = ""
+    content: str = ""
+
+
+def json_list(path: str, content: bytes) -> list[JsonRow]:
+    """The elements of a JSON list in UTF-8.
+
+    Raises:
+        PipelineError: it is not JSON, or not a list.
+    """
+    return [_json_row(row) for row in _list(path, content)]
+
+
+def json_lines(lines: Iterable[str]) -> Iterator[JsonRow]:
+    """The rows of a file with one JSON object a line, line by line; blank lines are none."""
+    return (_json_row(row) for _, row in _json_lines(lines))
+
+
+def _json_row(row: object) -> JsonRow:
+    problem = _problem(row)
+    return JsonRow({}, problem, _content(row)) if problem else JsonRow(cast("_Object", row))
 
 
 def parse_parquet(path: str, content: bytes) -> Parsed:
@@ -114,12 +132,26 @@ def parse_hub(source: str) -> Parsed:
     return _from_dataset(source, dataset)
 
 
-def _json_lines(content: bytes) -> Iterator[tuple[int, Any]]:
+def _list(path: str, content: bytes) -> list[Any]:
+    advice = "one JSON list of objects, or one object a line"
+    try:
+        rows = json.loads(content.decode(), object_pairs_hook=_Object)
+    except RecursionError as error:
+        raise PipelineError(f"{path}: expected {advice}; got brackets nested too deeply") from error
+    except ValueError as error:
+        raise PipelineError(f"{path}: expected {advice}; {error}") from error
+    if not isinstance(rows, list):
+        raise PipelineError(f"{path}: expected a JSON list of objects, got {_kind(rows)}")
+    return rows
+
+
+def _json_lines(lines: Iterable[bytes | str]) -> Iterator[tuple[int, Any]]:
     """The number and the value of every line that is not blank; of one that is not JSON, a ``_Broken``."""
-    for number, line in enumerate(io.BytesIO(content), start=1):
+    for number, each in enumerate(lines, start=1):
+        line = each if isinstance(each, str) else each.decode()
         if line.strip():
             try:
-                yield number, json.loads(line.decode(), object_pairs_hook=_Object)
+                yield number, json.loads(line, object_pairs_hook=_Object)
             except json.JSONDecodeError as error:
                 yield number, _Broken(error.msg, line)
             except RecursionError:
@@ -132,7 +164,7 @@ class _Broken(NamedTuple):
     """A line that is not JSON, and why."""
 
     reason: str
-    line: bytes
+    line: str
 
 
 def _from_objects(path: str, rows: Iterable[tuple[int, Any]], kind: str) -> Parsed:
@@ -183,7 +215,7 @@ def _problem(row: object) -> str:
 
 
 def _content(row: object) -> str:
-    return row.line.decode().rstrip() if isinstance(row, _Broken) else json.dumps(row, ensure_ascii=False)
+    return row.line.rstrip() if isinstance(row, _Broken) else json.dumps(row, ensure_ascii=False)
 
 
 def _kind(value: object) -> str:
@@ -193,12 +225,16 @@ def _kind(value: object) -> str:
 
 def _from_arrow(path: str, table: "pyarrow.Table", kind: str) -> Parsed:
     refuse_repeated(path, table.column_names)
-    values = {name: _cells(path, name, table.column(name)) for name in table.column_names}
+    values = {name: cells_of(path, name, table.column(name)) for name in table.column_names}
     return Parsed(values, range(1, table.num_rows + 1), facts={"kind": kind})
 
 
-def _cells(path: str, name: str, column: "pyarrow.ChunkedArray") -> list[Any]:
-    """The values of a column, which may not be such as Python knows: texts in UTF-8, years to 9999, time zones."""
+def cells_of(path: str, name: str, column: "pyarrow.ChunkedArray") -> list[Any]:
+    """The values of a column of a Parquet file.
+
+    Raises:
+        PipelineError: they are none that Python knows: texts in UTF-8, years to 9999, time zones.
+    """
     import pyarrow
 
     try:

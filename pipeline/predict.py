@@ -1,0 +1,379 @@
+"""The command ``python -m pipeline.predict``: a file of tweets of any size, with the answers of a run beside each."""
+
+import dataclasses
+import functools
+import importlib.metadata
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+
+from tqdm import tqdm
+
+from pipeline import cli
+from pipeline.artifacts import Run, refuse_existing
+from pipeline.errors import BusyError, PipelineError, StoppedError
+from pipeline.library import TunedClassifier, check_adjusted, load_classifier
+from pipeline.locking import Lock
+from pipeline.parts import Parts
+from pipeline.predictions import Prediction, unusable
+from pipeline.traces import offsets_of, threshold_of
+
+if TYPE_CHECKING:
+    from pipeline.dataset.streaming import Piece, Stream
+    from pipeline.dataset.writing import Added, Kind
+
+log = logging.getLogger("pipeline.predict")
+
+_GO_ON = "go on with the same command and --resume"
+_DIGITS = 6
+_ROWS = "rows"
+# What decides the answers beside the options.
+_PACKAGES = ("torch", "transformers", "peft")
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """What to label, and with what."""
+
+    run: str
+    """Folder written by pipeline.train."""
+    source: str
+    """File with the tweets: CSV of any kind, JSON Lines, Parquet, or plain text with one tweet a line, also compressed
+    (.gz .zip .zst); - reads standard input."""
+    out: str
+    """File to write, .csv, .tsv, .jsonl or .parquet; it must not exist yet. - writes to standard output."""
+    text_column: str | None = None
+    """Column with the tweets; if not given, the one with a usual name, such as tweet or text."""
+    format: Literal["auto", "csv", "jsonl", "parquet", "text"] = "auto"
+    """What the source is; auto looks at its name and its first bytes."""
+    encoding: str | None = None
+    """Encoding of the source, such as cp1252; found if not given."""
+    header: bool | None = None
+    """Whether the first line of a CSV file names the columns; found if not given."""
+    decoding: Literal["generate", "loglikelihood"] = "generate"
+    """generate takes what the model writes, and no label where that is none; loglikelihood the likeliest label."""
+    adjusted: bool = False
+    """Add the offsets that the run's last evaluation found worth adding for small classes; with loglikelihood."""
+    prefix: str = ""
+    """What the names of the added columns begin with, for a source that has such columns already."""
+    spreadsheet: bool = False
+    """Write the CSV so that a spreadsheet program runs no tweet as a formula."""
+    rows_at_once: int = 500
+    """Rows that are decoded and written together; at most so many are lost when it is killed."""
+    resume: bool = False
+    """Go on with what was stopped or killed; where there is nothing, begin it."""
+    precision: Literal["auto", "bf16", "fp32", "int8", "nf4"] = "auto"
+    """Numbers to decode in; auto is that of the run, but fp32 instead of bf16 on a CPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+
+
+def predict(config: PredictConfig) -> Path | None:
+    """Labels every tweet of a file with a tuned model.
+
+    The rows come out as they went in, in their order, with the columns label, confidence, abstained, a probability for
+    each label, and reason behind them. No row is left out: one that cannot be used has no label, and its reason says
+    why. Memory does not grow with the file. It can be stopped or killed at any moment; with --resume it goes on.
+    """
+    _check(config)
+    out = None if config.out == "-" else Path(config.out)
+    if out is None:
+        _to_stdout(config)
+        return None
+    if config.resume and os.path.isfile(out):  # noqa: PTH113 - no error where the name cannot be
+        return _finished(Parts(out))
+    refuse_existing(out)
+    parts = Parts(out)
+    if not (config.resume or parts.folder.exists()):
+        refuse_existing(parts.folder)
+    with Lock(parts.folder, "is predicting into it") as lock:
+        goes_on = parts.folder.exists()
+        if goes_on:
+            lock.take()
+            if not config.resume:
+                raise PipelineError(
+                    f"{parts.folder}: holds parts of a prediction; go on with --resume, remove it, or choose another "
+                    "--out"
+                )
+        try:
+            return _to_file(config, parts, lock)
+        except KeyboardInterrupt as error:
+            raise StoppedError(f"{out}: stopped; {_GO_ON}") from error
+
+
+def _finished(parts: Parts) -> Path:
+    """A result that needs no going on."""
+    if parts.folder.is_dir():
+        with Lock(parts.folder, "is predicting into it") as lock:
+            lock.take()
+            parts.tidy()
+    log.info("%s: is finished already", parts.out)
+    return parts.out
+
+
+def _to_file(config: PredictConfig, parts: Parts, lock: Lock) -> Path:
+    from pipeline.dataset.writing import join
+
+    run = Run.load(config.run)
+    with _opened(config, run) as (stream, kind, added):
+        parts.folder.mkdir(parents=True, exist_ok=True)
+        lock.take()
+        if parts.out.exists():
+            raise BusyError(f"{parts.out}: another run has just written it; choose another --out")
+        fingerprint = _fingerprint(config, run)
+        begun = parts.begun_with()
+        if begun is None:
+            parts.begin(fingerprint)
+        else:
+            _refuse_changes(parts, begun, fingerprint)
+        parts.go_on()
+        _fill(parts, stream, config, fingerprint, kind, added)
+        columns = stream.columns
+    parts.join(lambda files, path: join(files, path, columns, added, kind))
+    _tell(sum((Counter(part.counts) for part in parts.finished), Counter()), run.task.labels)
+    return parts.out
+
+
+def _fill(
+    parts: Parts, stream: "Stream", config: PredictConfig, fingerprint: dict[str, Any], kind: "Kind",
+    added: "Sequence[Added]",
+) -> None:  # fmt: skip
+    """Makes the parts that are missing."""
+    from pipeline.dataset.writing import write_part
+
+    model = None
+    pieces = iter(stream)
+    with _Progress(stream) as progress:
+        _pass_over(parts, stream.name, pieces)
+        progress.passed_over()
+        for piece in pieces:
+            _refuse_columns(stream.name, piece.columns, added, config)
+            if model is None:
+                model = _load(config)
+                _refuse_changes(parts, parts.begun_with() or {}, _placed(model))
+                parts.begin(fingerprint | _placed(model))
+            predictions = _answers(model, piece, config)
+            values = [_values(each, model.labels) for each in predictions]
+            parts.add(
+                functools.partial(write_part, piece=piece, added=added, values=values, kind=kind),
+                rows=len(piece), read=piece.sha256, columns=piece.columns, counts=_counts(predictions),
+            )  # fmt: skip
+            progress.predicted(len(piece))
+
+
+def _pass_over(parts: Parts, source: str, pieces: "Iterator[Piece]") -> None:
+    """Reads what the finished parts were made of.
+
+    Raises:
+        PipelineError: that is something else now.
+    """
+    row = 1
+    for part in parts.finished:
+        piece = next(pieces, None)
+        if piece is None or piece.sha256 != part.read:
+            raise PipelineError(
+                f"{source}: expected the rows that it had when {parts.folder} was begun, got others from row {row:,} "
+                "on; give the former, or choose another --out"
+            )
+        row += part.rows
+
+
+def _to_stdout(config: PredictConfig) -> None:
+    """Writes the rows to standard output; nothing of it can be gone on with."""
+    from pipeline.dataset.writing import header, write_lines
+
+    run = Run.load(config.run)
+    counts: Counter[str] = Counter()
+    out = open(sys.stdout.fileno(), "w", encoding="utf-8", errors="backslashreplace", newline="", closefd=False)  # noqa: SIM115
+    try:
+        with _opened(config, run) as (stream, kind, added):
+            model = _load(config)
+            out.write(header(stream.columns, added, kind))
+            with _Progress(stream) as progress:
+                for piece in stream:
+                    _refuse_columns(stream.name, piece.columns, added, config)
+                    predictions = _answers(model, piece, config)
+                    values = [_values(each, model.labels) for each in predictions]
+                    write_lines(out, piece, stream.columns, added, values, kind)
+                    out.flush()
+                    counts += _counts(predictions)
+                    progress.predicted(len(piece))
+        out.close()
+    except BrokenPipeError as error:
+        raise StoppedError("standard output: closed by what reads it") from error
+    except KeyboardInterrupt as error:
+        raise StoppedError(f"standard output: stopped behind row {counts[_ROWS]:,}") from error
+    _tell(counts, run.task.labels)
+
+
+def _check(config: PredictConfig) -> None:
+    """Finds what cannot be before anything is opened."""
+    if config.rows_at_once < 1:
+        raise PipelineError(f"--rows_at_once: expected 1 or more, got {config.rows_at_once}")
+    if config.out == "-" and config.resume:
+        raise PipelineError("--resume: expected a file as --out; what went to standard output is gone")
+    check_adjusted(config.decoding, config.adjusted)
+
+
+@contextmanager
+def _opened(config: PredictConfig, run: Run) -> "Iterator[tuple[Stream, Kind, Sequence[Added]]]":
+    """The source, what is written of it, and the columns that are added."""
+    from pipeline.dataset.streaming import open_stream
+    from pipeline.dataset.tables import ReadOptions
+    from pipeline.dataset.writing import ESCAPED, Added, kind_of_output
+
+    kind_of_output(config.out, config.format, spreadsheet=config.spreadsheet)  # before standard input is waited for
+    options = ReadOptions(config.encoding, config.header)
+    with open_stream(
+        config.source, config.rows_at_once, kind=config.format, text=config.text_column, options=options
+    ) as stream:
+        kind = kind_of_output(config.out, stream.kind, spreadsheet=config.spreadsheet)
+        types = {"label": str, "confidence": float, "abstained": bool}
+        types |= {f"probability_{label}": float for label in run.task.labels} | {"reason": str}
+        added = [Added(config.prefix + name, kind) for name, kind in types.items()]
+        _refuse_columns(stream.name, [*stream.columns, *([ESCAPED] if config.spreadsheet else [])], added, config)
+        if config.spreadsheet and ESCAPED in stream.columns:
+            raise PipelineError(f"{stream.name}: expected no column {ESCAPED!r}, which --spreadsheet adds; rename it")
+        log.info("%s: %s; the tweets are in %r", stream.name, stream.about, stream.text)
+        yield stream, kind, added
+
+
+def _refuse_columns(source: str, columns: "Sequence[str]", added: "Sequence[Added]", config: PredictConfig) -> None:
+    taken = next((each.name for each in added if each.name in columns), None)
+    if taken is not None:
+        raise PipelineError(
+            f"{source}: expected no column {taken!r}, which is one of those that are added; give "
+            f"{'another --prefix' if config.prefix else '--prefix predicted_'}, which their names then begin with"
+        )
+
+
+def _fingerprint(config: PredictConfig, run: Run) -> dict[str, Any]:
+    """What decides the outcome, by name, but for the source's rows, which are compared as they are read."""
+    options = dataclasses.asdict(config)
+    for name in ("run", "source", "out", "resume", "precision", "device"):  # what they lead to counts
+        del options[name]
+    return {
+        **options,
+        "run": run.sha256,
+        "source": Path(config.source).name,
+        "threshold": threshold_of(run),
+        "offsets": offsets_of(run) if config.adjusted else None,
+        **{package: importlib.metadata.version(package) for package in _PACKAGES},
+    }
+
+
+def _placed(model: TunedClassifier) -> dict[str, str]:
+    """Where and in which numbers it is decoded: another device gives other last digits."""
+    placement = model.placement
+    return {
+        "precision": placement.precision,
+        "dtype": str(placement.dtype).removeprefix("torch."),
+        "device": str(placement.device),
+    }
+
+
+def _refuse_changes(parts: Parts, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    from pipeline.model.checkpoints import refuse_changes
+
+    refuse_changes(
+        parts.folder, {key: begun[key] for key in now if key in begun}, {k: v for k, v in now.items() if k in begun}
+    )
+
+
+def _load(config: PredictConfig) -> TunedClassifier:
+    log.info("loading PyTorch, transformers and the model")
+    return load_classifier(config.run, precision=config.precision, device=config.device)
+
+
+def _answers(model: TunedClassifier, piece: "Piece", config: PredictConfig) -> list[Prediction]:
+    """A prediction for every row; one that could not be read has none, and its problem as the reason."""
+    texts = [None if problem else text for text, problem in zip(piece.texts, piece.problems, strict=True)]
+    predictions = model.predict(texts, decoding=config.decoding, adjusted=config.adjusted)
+    return [
+        unusable(f"unreadable: {problem}") if problem else prediction
+        for prediction, problem in zip(predictions, piece.problems, strict=True)
+    ]
+
+
+def _values(prediction: Prediction, labels: Sequence[str]) -> list[Any]:
+    """What goes into the added columns."""
+    confidence = prediction.confidence
+    shares = [prediction.probabilities.get(label) for label in labels]
+    numbers = [None if share is None else round(share, _DIGITS) for share in (confidence, *shares)]
+    return [prediction.label, numbers[0], prediction.abstained, *numbers[1:], prediction.reason or None]
+
+
+def _counts(predictions: Sequence[Prediction]) -> Counter[str]:
+    """Rows, answers of each label under its own name behind a slash, and what is worth telling."""
+    counts = Counter({_ROWS: len(predictions)})
+    for prediction in predictions:
+        if prediction.label is not None:
+            counts[f"label/{prediction.label}"] += 1
+        else:
+            counts["unparsed" if prediction.probabilities else "unusable"] += 1
+        counts["abstained"] += bool(prediction.abstained)
+    return counts
+
+
+def _tell(counts: Mapping[str, int], labels: Sequence[str]) -> None:
+    shares = ", ".join(f"{label} {counts.get(f'label/{label}', 0):,}" for label in labels)
+    rest = ", ".join(f"{name} {counts.get(name, 0):,}" for name in ("abstained", "unparsed", "unusable"))
+    log.info("%s rows: %s; %s", f"{counts.get(_ROWS, 0):,}", shares, rest)
+
+
+class _Progress:
+    """A bar over all of a stream, with the rate in tweets."""
+
+    def __init__(self, stream: "Stream") -> None:
+        self._stream = stream
+        bounded = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+        self._bar = tqdm(
+            total=stream.size, desc="predicting", unit=stream.unit, unit_scale=True, disable=None,
+            bar_format=bounded if stream.size else "{desc}: {elapsed}{postfix}",
+        )  # fmt: skip
+        self._began = time.monotonic()
+        self._rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def passed_over(self) -> None:
+        """What was predicted before has been read; the time left is reckoned from the rest."""
+        self._bar.n = self._bar.initial = self._place()
+        self._bar.refresh()
+
+    def predicted(self, rows: int) -> None:
+        """So many rows more are done."""
+        self._rows += rows
+        self._bar.set_postfix_str(
+            f"{self._rows:,} tweets, {self._rows / (time.monotonic() - self._began):.1f} tweets/s"
+        )
+        self._bar.update(self._place() - self._bar.n)
+
+    def _place(self) -> int:
+        return min(self._stream.place, self._stream.size or self._stream.place)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line; exits with its code."""
+    cli.run(
+        PredictConfig,
+        predict,
+        argv,
+        name="python -m pipeline.predict",
+        example="python -m pipeline.predict --run data/runs/btc --source tweets.csv --out scored.csv",
+    )
+
+
+if __name__ == "__main__":
+    main()
