@@ -168,6 +168,14 @@ class Report(Artifact):
     written_by: ClassVar[str] = "pipeline.evaluate"
 
 
+@dataclass(frozen=True)
+class Export(Artifact):
+    """``merged/ adapter/ gguf/ parity.json manifest.json``: a run in the forms that other programs take."""
+
+    kind: ClassVar[str] = "export"
+    written_by: ClassVar[str] = "pipeline.export"
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file.
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "pipeline.evaluate": "python -m pipeline.evaluate",
     "pipeline.compare": "python -m pipeline.compare",
     "pipeline.predict": "python -m pipeline.predict",
+    "pipeline.export": "python -m pipeline.export",
     "pipeline.doctor": "python -m pipeline.doctor",
     "app": "python app.py",
 }
@@ -101,6 +102,8 @@ def test_a_bad_option_is_one_line_and_code_2(module: str, tmp_path: Path) -> Non
         ("pipeline.train", []),
         ("pipeline.evaluate", ["--out", "o", "--seed", "x"]),
         ("pipeline.evaluate", ["--out", "o", "surplus"]),
+        ("pipeline.export", ["--run", "r"]),
+        ("pipeline.export", ["--run", "r", "--out", "o", "--dtype", "f16"]),
         ("app", ["--run", "r", "--port", "http"]),
         ("app", []),
         ("pipeline.doctor", ["now"]),

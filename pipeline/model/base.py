@@ -14,9 +14,13 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import dump_json, new_folder, read_json, sha256_of, write_text
 from pipeline.errors import PipelineError, first_line
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,18 @@ class BaseModel:
     name: str
     location: str
     fingerprint: str
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it came from the Hugging Face hub, where ``fingerprint`` is its commit."""
+        return Path(self.location).name == self.fingerprint
+
+    @property
+    def public_name(self) -> str:
+        """The name without the folders of this machine: an alias, a hub id, or the last part of a path."""
+        if self.name in EMBEDDED or self.on_hub:
+            return self.name
+        return Path(self.name).name or Path(self.location).name
 
 
 def cache_folder() -> Path:
@@ -175,20 +191,9 @@ def _download(model: EmbeddedModel, folder: Path) -> Path:
 def _convert_gguf(gguf: Path, digest: str, folder: Path) -> None:
     """Writes a GGUF file as bf16 safetensors with its tokenizer, whole or not at all."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     logger.info("converting %s to %s (once, about half a minute)", gguf.name, folder)
-    try:
-        # dequantize=True gives plain linear layers; without it the model cannot be saved.
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent,
-            gguf_file=gguf.name,
-            quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
-            dtype=torch.bfloat16,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
-        raise PipelineError(f"{gguf}: expected a GGUF file that transformers can read; {first_line(error)}") from error
+    model, tokenizer = read_gguf(gguf, torch.bfloat16)
     if _is_converted(folder, digest):  # another process was faster
         return
     if folder.exists():
@@ -201,6 +206,28 @@ def _convert_gguf(gguf: Path, digest: str, folder: Path) -> None:
     except (OSError, PipelineError):
         if not _is_converted(folder, digest):  # else another process was faster after all
             raise
+
+
+def read_gguf(gguf: Path, dtype: "torch.dtype") -> tuple[Any, Any]:
+    """Model and tokenizer of a GGUF file, its weights as plain numbers.
+
+    Raises:
+        PipelineError: transformers cannot read it.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    try:
+        # dequantize=True gives plain linear layers; without it the model cannot be saved.
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
+            dtype=dtype,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
+        raise PipelineError(f"{gguf}: expected a GGUF file that transformers can read; {first_line(error)}") from error
+    return model, tokenizer
 
 
 def folder_fingerprint(folder: Path) -> str:

@@ -22,18 +22,29 @@ def load_classifier(run: Run, *, precision: str = "auto", device: str = "auto") 
         PipelineError: a file of the run has changed, or the base model is not the one it was tuned on.
     """
     adapter = run.adapter
+    placement = placement_of(run, precision=precision, device=device)
+    base = base_of(run)
+    encoder = Encoder(load_tokenizer(base), run.task, run.manifest["max_length"])
+    return Classifier(load_tuned(base, adapter, placement), encoder, settled=True), placement
+
+
+def placement_of(run: Run, *, precision: str = "auto", device: str = "auto") -> Placement:
+    """Where a run's model computes when it is scored, and in which numbers."""
     if precision == "auto":
         precision = scoring_precision(run.manifest["precision"], device)
     placement = place(precision, device)
     if placement.quantised:
         # Another dtype around quantised layers shifts the logits; the model must be scored as it was tuned.
         placement = dataclasses.replace(placement, dtype=getattr(torch, run.manifest["dtype"]))
-    base = _base_of(run)
-    encoder = Encoder(load_tokenizer(base), run.task, run.manifest["max_length"])
-    return Classifier(load_tuned(base, adapter, placement), encoder, settled=True), placement
+    return placement
 
 
-def _base_of(run: Run) -> BaseModel:
+def base_of(run: Run) -> BaseModel:
+    """The base model that a run was tuned on, as it was then.
+
+    Raises:
+        PipelineError: it is another one now.
+    """
     recorded = BaseModel(**run.manifest["base_model"])
     base = resolve_base_model(recorded.name, recorded.fingerprint)
     if base.fingerprint != recorded.fingerprint:

@@ -78,11 +78,22 @@ def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(base.location, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises plain Exception for a file it cannot read
         raise PipelineError(f"{base.name}: expected a tokenizer; {first_line(error)}") from error
+    return ready_tokenizer(tokenizer, base.name)
+
+
+def ready_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer, padding on the left, once it is known to give back what it was given.
+
+    ``name`` is that of its model, for the error.
+
+    Raises:
+        PipelineError: it does not.
+    """
     probe = "Bitcoin is up 3%, isn't it?"
     ids = tokenizer(probe, add_special_tokens=False)["input_ids"]
     if tokenizer.decode(ids).strip() != probe:
         raise PipelineError(
-            f"{base.name}: its tokenizer turns {probe!r} into {tokenizer.decode(ids)!r}; its files are of another class"
+            f"{name}: its tokenizer turns {probe!r} into {tokenizer.decode(ids)!r}; its files are of another class"
         )
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:

@@ -15,7 +15,9 @@ _METRICS = {
     "balanced_accuracy": ("recall", "Balanced accuracy (macro-recall)"),
     "mcc": ("matthews_correlation", "MCC"),
 }
-_LIMITS = """- One training run was scored; another seed would give other numbers. The intervals cover the luck of
+LIMITS = """## Limits
+
+- One training run was scored; another seed would give other numbers. The intervals cover the luck of
   the test tweets.
 - Other times, topics and people may be harder than the test tweets.
 - This card knows of no licence for the adapter; that of the base model and the rights in the tweets go on."""
@@ -34,25 +36,42 @@ def render_model_card(
         run: the run's manifest.
         data: the prepared data set's manifest.
     """
-    head = yaml.safe_dump(_head(metrics, title, run, data), sort_keys=False, allow_unicode=True, width=float("inf"))
+    base = run["base_model"]["name"]
+    head = {
+        **({"base_model": base} if "/" in base else {}),  # the hub takes it for the id of a model there
+        "library_name": "peft",
+        "tags": ["lora", "sentiment-analysis"],
+        "model-index": model_index(metrics, title, data),
+    }
+    return "\n\n".join([head_of(head), f"# {inline(title)}", alarms_of(data), *worth_of(metrics), LIMITS]) + "\n"
+
+
+def head_of(head: Mapping[str, Any]) -> str:
+    """The metadata as they stand above a card."""
+    return f"---\n{yaml.safe_dump(dict(head), sort_keys=False, allow_unicode=True, width=float('inf'))}---"
+
+
+def alarms_of(data: Mapping[str, Any]) -> str:
+    """The section that comes first: what is wrong with the data."""
     alarms = [f"- **{inline(alarm_name(a['kind']))}.** {inline(a['text'], 1000)}" for a in data.get("alarms") or []]
+    return "## Before you trust a score\n\n" + ("\n".join(alarms) or "No check of the data raised an alarm.")
+
+
+def worth_of(metrics: Mapping[str, Any]) -> list[str]:
+    """Verdict and scores of every system."""
     rows = [
         (inline(capitalised(name_of(name))), *(_estimate(scores[metric]) for metric in _METRICS))
         for name, scores in metrics["systems"].items()
     ]
-    parts = [
-        f"---\n{head}---",
-        f"# {inline(title)}",
-        "## Before you trust a score\n\n" + ("\n".join(alarms) or "No check of the data raised an alarm."),
+    return [
         "## What it is worth\n\n" + "\n".join(f"- {inline(sentence, 1000)}" for sentence in metrics["verdict"]),
         f"On {metrics['rows']['n']:,} test tweets, with 95 % intervals:\n\n"
         + table_of(("system", *(heading for _, heading in _METRICS.values())), rows),
-        f"## Limits\n\n{_LIMITS}",
     ]
-    return "\n\n".join(parts) + "\n"
 
 
-def _head(metrics: Mapping[str, Any], title: str, run: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+def model_index(metrics: Mapping[str, Any], title: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The candidate's scores in the form that the Hugging Face hub shows beside a model."""
     scores = metrics["systems"][metrics["candidate"]]
     name = " ".join(title.split())
     results = [
@@ -67,24 +86,18 @@ def _head(metrics: Mapping[str, Any], title: str, run: Mapping[str, Any], data: 
     files = [
         str(file["path"]).replace("\\", "/").rsplit("/", 1)[-1] for file in data.get("source", {}).get("files", [])
     ]
-    base = run["base_model"]["name"]
-    return {
-        **({"base_model": base} if "/" in base else {}),  # the hub takes it for the id of a model there
-        "library_name": "peft",
-        "tags": ["lora", "sentiment-analysis"],
-        "model-index": [
-            {
-                "name": name,
-                "results": [
-                    {
-                        "task": {"type": "text-classification"},
-                        "dataset": {"name": ", ".join(files) or "test tweets", "type": "tweets", "split": "test"},
-                        "metrics": results,
-                    }
-                ],
-            }
-        ],
-    }
+    return [
+        {
+            "name": name,
+            "results": [
+                {
+                    "task": {"type": "text-classification"},
+                    "dataset": {"name": ", ".join(files) or "test tweets", "type": "tweets", "split": "test"},
+                    "metrics": results,
+                }
+            ],
+        }
+    ]
 
 
 def _estimate(score: Mapping[str, float]) -> str:

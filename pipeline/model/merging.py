@@ -1,0 +1,117 @@
+"""A tuned model for other programs: its adapter merged into the base model, or the adapter alone for PEFT."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig
+
+from pipeline.artifacts import Run, dump_json, read_json, write_text
+from pipeline.errors import PipelineError, first_line
+from pipeline.model.base import BaseModel, read_gguf
+from pipeline.model.classifier import base_of, placement_of
+from pipeline.model.decoding import Classifier
+from pipeline.model.encoding import Encoder
+from pipeline.model.loading import (
+    Placement,
+    load_base,
+    load_tokenizer,
+    load_tuned,
+    place,
+    quiet,
+    ready_tokenizer,
+    scoring_precision,
+    set_mode,
+)
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def encoder_of(run: Run) -> Encoder:
+    """What encodes the prompts of a run, with the tokenizer of its base model."""
+    return Encoder(load_tokenizer(base_of(run)), run.task, run.manifest["max_length"])
+
+
+def write_merged(run: Run, folder: Path, dtype: str) -> None:
+    """Writes the base model with the adapter in its weights, with config and tokenizer, as transformers loads it.
+
+    The weights are merged in fp32 and into the whole base model, also where the run was tuned on a quantised one; then
+    they are rounded to ``dtype``, bf16 or fp32. The base model's chat template is left out: what was tuned is another
+    prompt.
+
+    Raises:
+        PipelineError: the merged weights are no numbers.
+    """
+    encoder = encoder_of(run)
+    model = load_tuned(base_of(run), run.adapter, Placement("cpu", "fp32", torch.float32))
+    try:
+        with quiet():
+            merged = model.merge_and_unload(safe_merge=True).to(DTYPES[dtype])
+    except ValueError as error:
+        raise PipelineError(f"{run.adapter}: cannot be merged; {first_line(error)}; train again") from error
+    merged.generation_config = _greedy(merged.generation_config, encoder)
+    encoder.tokenizer.chat_template = None
+    with quiet():
+        merged.save_pretrained(folder)
+        encoder.tokenizer.save_pretrained(folder)
+
+
+def write_adapter(run: Run, folder: Path) -> None:
+    """Writes the adapter as PEFT loads it, with the base model under the name by which others know it."""
+    folder.mkdir()
+    adapter = run.adapter
+    base = BaseModel(**run.manifest["base_model"])
+    settings = read_json(adapter / "adapter_config.json")
+    # PEFT has written the folder that the base model was loaded from.
+    settings |= {"base_model_name_or_path": base.public_name, "revision": base.fingerprint if base.on_hub else None}
+    write_text(folder / "adapter_config.json", dump_json(settings))
+    shutil.copyfile(adapter / "adapter_model.safetensors", folder / "adapter_model.safetensors")
+
+
+def load_merged(run: Run, folder: Path, dtype: str, device: str) -> tuple[Classifier, Placement]:
+    """A merged model as this project loads any base model, and where it computes."""
+    base = BaseModel(folder.name, str(folder), "")
+    placement = place(scoring_precision(dtype, device), device)
+    encoder = Encoder(load_tokenizer(base), run.task, run.manifest["max_length"])
+    return Classifier(load_base(base, placement), encoder), placement
+
+
+def load_adapter(run: Run, folder: Path, device: str) -> tuple[Classifier, Placement]:
+    """An exported adapter on the base model of its run, loaded by PEFT and nothing else, and where it computes."""
+    placement = placement_of(run, device=device)
+    with quiet():
+        model = PeftModel.from_pretrained(load_base(base_of(run), placement), str(folder))
+    if placement.precision == "fp32":
+        model = model.float()
+    set_mode(model, training=False)
+    return Classifier(model, encoder_of(run)), placement
+
+
+def load_gguf(run: Run, path: Path, device: str) -> tuple[Classifier, Placement]:
+    """A GGUF file, its weights and its tokenizer, as transformers reads it, and where it computes."""
+    placement = place("fp32", device)
+    with quiet():
+        model, tokenizer = read_gguf(path, placement.dtype)
+    encoder = Encoder(ready_tokenizer(tokenizer, path.name), run.task, run.manifest["max_length"])
+    return Classifier(model.to(placement.device).eval(), encoder), placement
+
+
+def _greedy(before: Any, encoder: Encoder) -> GenerationConfig:
+    """How a merged model answers unless it is told otherwise: greedily, and no longer than a label is."""
+    ends = before.eos_token_id if isinstance(before.eos_token_id, list) else [before.eos_token_id]
+    tokenizer = encoder.tokenizer
+    stops = sorted({tokenizer.eos_token_id, *ends} - {None})
+    return GenerationConfig(
+        bos_token_id=before.bos_token_id,
+        eos_token_id=stops if len(stops) > 1 else stops[0],
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
+        max_new_tokens=longest_answer(encoder),
+    )
+
+
+def longest_answer(encoder: Encoder) -> int:
+    """How many tokens an answer may have, the terminator included: as many as decoding lets it write."""
+    return encoder.longest_completion + 2

@@ -1,0 +1,181 @@
+"""The card of an exported model: how it is asked, with a program to copy, and what its run is worth."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.scoring.data_card import inline
+from pipeline.scoring.model_card import LIMITS, alarms_of, head_of, model_index, worth_of
+from pipeline.task import Task
+
+Form = Literal["merged", "adapter", "gguf"]
+
+_LIBRARIES = {"merged": "transformers", "adapter": "peft", "gguf": "gguf"}
+_EXAMPLE = "so happy, what a day"
+_LOADING = {
+    "merged": """import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+FOLDER = "."  # this folder, or its name on the hub
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
+""",
+    "adapter": """import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+BASE = {base}
+FOLDER = "."  # this folder, or its name on the hub
+tokenizer = AutoTokenizer.from_pretrained(BASE)
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32), FOLDER).float()
+""",
+}
+_ASKING = """BEFORE = {before}
+AFTER = {after}
+
+
+def classify(tweet):
+    ids = tokenizer(BEFORE)["input_ids"]
+    for text in (tweet.strip(), AFTER):  # what looks like a control token in a tweet is plain text
+        ids += tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    prompt = torch.tensor([ids])
+    answer = model.generate(
+        input_ids=prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens={tokens}
+    )
+    return tokenizer.decode(answer[0, len(ids) :], skip_special_tokens=True).strip()
+
+
+print(classify({example}))"""
+_LLAMA_CPP = """from llama_cpp import Llama
+
+BEFORE = {before}
+AFTER = {after}
+model = Llama("{file}", n_ctx=1024, verbose=False)
+
+
+def classify(tweet):
+    answer = model.create_completion(
+        BEFORE + tweet.strip() + AFTER, temperature=0, repeat_penalty=1.0, max_tokens={tokens}
+    )
+    return answer["choices"][0]["text"].strip()
+
+
+print(classify({example}))"""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a card tells of an export besides scores.
+
+    ``base_model`` is its name as others know it and ``on_hub`` whether it is the id of a model there; ``weights`` are
+    the numbers that were written; ``answer_tokens`` is how long an answer may be; ``parity`` is the entry of
+    ``parity.json``, None where no tweets were there to compare on.
+    """
+
+    form: Form
+    title: str
+    task: Task
+    base_model: str
+    on_hub: bool
+    weights: str
+    answer_tokens: int
+    parity: Mapping[str, Any] | None
+    file: str = ""
+
+
+def render_export_card(exported: Exported, metrics: Mapping[str, Any] | None, data: Mapping[str, Any] | None) -> str:
+    """``README.md`` for an exported model.
+
+    Args:
+        exported: what it is.
+        metrics: of a report on its run; None where there is none.
+        data: the manifest of the data that it was tuned on; None where it is not known.
+    """
+    head: dict[str, Any] = {
+        **({"base_model": exported.base_model} if exported.on_hub else {}),
+        "library_name": _LIBRARIES[exported.form],
+        **({} if exported.form == "gguf" else {"pipeline_tag": "text-generation"}),
+        "tags": [*(["lora"] if exported.form == "adapter" else []), "sentiment-analysis"],
+    }
+    worth = ["## What it is worth\n\nThis card was written without a report: nothing is known of how good it is."]
+    if metrics is not None:
+        head["model-index"] = model_index(metrics, exported.title, data or {})
+        worth = worth_of(metrics)
+    known = "## Before you trust a score\n\nNothing is known here of the data that it was tuned on."
+    parts = [
+        head_of(head),
+        f"# {inline(exported.title)}",
+        _what(exported),
+        known if data is None else alarms_of(data),
+        *worth,
+        _prompt(exported),
+        _program(exported),
+        LIMITS,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(exported: Exported) -> str:
+    base = inline(exported.base_model)
+    what = {
+        "merged": f"{base} with a LoRA adapter merged into its weights ({exported.weights}).",
+        "adapter": f"A LoRA adapter for {base}, for PEFT.",
+        "gguf": f"{base} with a LoRA adapter merged into its weights, as GGUF ({exported.weights}).",
+    }[exported.form]
+    if exported.parity is None:
+        return f"{what} It was not compared with the run that it was made of: no tweets were there."
+    rows, flips = exported.parity["rows"], exported.parity["flips"]
+    return (
+        f"{what} Loaded again and asked {rows:,} tweets, it gave another label than the run that it was made of for "
+        f"{flips['generate']} of them by its greedy answer, and for {flips['loglikelihood']} by the likeliest label."
+    )
+
+
+def _prompt(exported: Exported) -> str:
+    task = exported.task
+    prompt = task.prompt("{tweet}")
+    labels = ", ".join(inline(label) for label in task.labels)
+    return (
+        "## How it is asked\n\n"
+        f"It was tuned on this prompt and no other, with the tweet in place of `{{tweet}}`. There is no chat and no "
+        "system prompt; the program below has it to the letter:\n\n"
+        f"{_fenced(str(prompt), 'text')}\n\n"
+        f"It answers with one of {labels}, and then with the token that ends a text. Take the whole answer for a label "
+        "or for none. Tweets are given as people read them: HTML entities such as `&amp;` decoded, invisible and "
+        "control characters removed, Unicode in form NFC, no white space at the ends."
+    )
+
+
+def _program(exported: Exported) -> str:
+    prompt = exported.task.prompt("")
+    values = {
+        "before": _python(prompt.before),
+        "after": _python(prompt.after),
+        "tokens": exported.answer_tokens,
+        "example": _python(_EXAMPLE),
+    }
+    if exported.form == "gguf":
+        return "## A program\n\n" + _fenced(_LLAMA_CPP.format(**values, file=exported.file), "python")
+    base = _python(exported.base_model if exported.on_hub else f"path/to/{exported.base_model}")
+    program = _LOADING[exported.form].replace("{base}", base) + _ASKING.format(**values)
+    said = "" if exported.on_hub or exported.form == "merged" else _NO_ID
+    return f"## A program\n\n{said}" + _fenced(program, "python")
+
+
+_NO_ID = """The base model has no name on a hub: take its folder from the machine where the adapter was tuned. Another
+model of a similar name is another model.
+
+"""
+
+
+def _python(text: str) -> str:
+    """The text as Python writes it, in one line."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _fenced(text: str, language: str) -> str:
+    """A block of code, fenced with more backticks than any run in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", text)), default=0))
+    return f"{fence}{language}\n{text.rstrip(chr(10))}\n{fence}"
