@@ -2,7 +2,7 @@
 
 Three commands and what is done with their results, three stages, one task::
 
-    commands   prepare  train  evaluate  compare  predict  doctor     (and app.py, and the library)
+    commands   prepare  train  evaluate  compare  predict  export  doctor     (and app.py, and the library)
                   |       |       |
     stages     dataset/  model/  scoring/           never import each other
                   |       |       |
@@ -27,6 +27,8 @@ Python; both say of a text what ``predictions.py`` says::
     from pipeline import load_classifier
 
     load_classifier("data/runs/NAME").predict(["love it"])
+
+What other programs take is from ``export``: ``exports/NAME`` (``merged/ adapter/ gguf/ parity.json manifest.json``).
 """
 
 from typing import TYPE_CHECKING, Any

@@ -95,7 +95,7 @@ def export(config: ExportConfig) -> Path:
 
     Every export is loaded again and asked 200 tweets of the validation and test splits; labels that differ from those
     of the run are counted in parity.json, and where there are too many, nothing is written. Each form has a README.md
-    with the prompt and a program to copy. Only --to hub touches the network.
+    with the prompt and a program to copy. Nothing is uploaded but by --to hub.
     """
     out = refuse_existing(config.out)
     _check(config)
@@ -123,6 +123,7 @@ def export(config: ExportConfig) -> Path:
             title=title,
             task=run.task,
             base_model=base.public_name,
+            base_origin=base.origin,
             on_hub=base.on_hub,
             weights=weights,
             answer_tokens=longest_answer(encoder),
@@ -221,9 +222,11 @@ def _tweets(config: ExportConfig, dataset: PreparedDataset | None) -> _Tweets | 
         if not texts:
             raise PipelineError(f"--check {config.check}: expected tweets, got none")
         return _Tweets(texts, {"file": Path(config.check).name, "sha256": sha256_of(Path(config.check))})
-    if dataset is None:
+    rows = [row for split in ("val", "test") for row in dataset.rows(split)][:_CHECKED] if dataset else []
+    if dataset is None or not rows:
+        if dataset:
+            log.warning("%s: no validation or test tweets, so the exports are not checked; see --check", dataset.folder)
         return None
-    rows = [row for split in ("val", "test") for row in dataset.rows(split)][:_CHECKED]
     return _Tweets([row.input for row in rows], {"dataset": dataset.folder.resolve().name, "sha256": dataset.sha256})
 
 
@@ -306,8 +309,11 @@ def _write_gguf(config: ExportConfig, run: Run, folder: Path, *, end: str, answe
 
 def _content(config: ExportConfig, run: Run, base_model: str) -> dict[str, Any]:
     """What the manifest says besides the task and the files."""
+    parents = {"run": {"path": str(run.folder), "sha256": run.sha256}}
+    if config.report is not None:
+        parents["report"] = {"path": config.report, "sha256": Report.load(config.report).sha256}
     return {
-        "parents": {"run": {"path": str(run.folder), "sha256": run.sha256}},
+        "parents": parents,
         "base_model": {"name": base_model, "fingerprint": run.manifest["base_model"]["fingerprint"]},
         "to": config.to,
         "dtype": config.dtype,

@@ -15,7 +15,7 @@ from typing import Any
 import gguf_writer
 import pytest
 import torch
-from conftest import make_rows
+from conftest import make_rows, write_prepared
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -228,6 +228,16 @@ def test_without_tweets_a_line_says_that_nothing_was_checked(
     assert (parity["tweets"]["rows"], parity["tweets"]["file"]) == (2, "tweets.csv")
     # The second holds what other programs read as a control token.
     assert parity["prompt_as_one_text"] == {"rows": 2, "tokenised_otherwise": 1}
+
+
+def test_a_data_set_without_held_out_rows_is_no_ground_to_compare_on(
+    run: Path, tiny_llama: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = write_prepared(tmp_path / "data", {"train": make_rows(3), "val": [], "test": []})
+    tuned = make_run(tmp_path / "run", run / "adapter", tiny_llama, data)
+    out = export(ExportConfig(str(tuned), str(tmp_path / "out"), to=["adapter"]))
+    assert "no validation or test tweets, so the exports are not checked" in caplog.text
+    assert (out / "parity.json").read_text() == "null\n"
 
 
 def test_gguf_alone_leaves_no_merged_folder(run: Path, llama_cpp: Path, tmp_path: Path) -> None:

