@@ -291,6 +291,31 @@ def refuse_existing(folder: str | Path, *, resumable: bool = False) -> Path:
     return folder
 
 
+def refuse_changes(place: Path, before: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
+    """Makes sure that what lies at ``place``, a run or a search, goes on with what it was begun with.
+
+    Raises:
+        PipelineError: something that decides the result is another now; the message lists it.
+    """
+    now = json.loads(json.dumps(fingerprint))
+    changed = [
+        f"{key} {_short(before.get(key))} -> {_short(now.get(key))}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise PipelineError(
+            f"{place}: expected what it was begun with, got {', '.join(changed)}; "
+            "go on with the former, or choose another --out"
+        )
+
+
+def _short(value: object) -> str:
+    """A value for a line on a screen: of a hash, its beginning tells enough."""
+    text = json.dumps(value, ensure_ascii=False)
+    return f"{text[1:9]}..." if re.fullmatch(r'"[0-9a-f]{40,64}"', text) else text.strip('"')
+
+
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, which gets its name only when the block ends well; else nothing remains."""

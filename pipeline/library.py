@@ -12,19 +12,23 @@ from pipeline.traces import offsets_of, threshold_of
 if TYPE_CHECKING:
     from pipeline.model.decoding import Classifier
     from pipeline.model.loading import Placement
+    from pipeline.model.vllm_engine import VllmClassifier
     from pipeline.scoring.estimator import TextClassifier
 
 Precision = Literal["auto", "bf16", "fp32", "int8", "nf4"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
-def load_classifier(run: str | Path, *, precision: Precision = "auto", device: Device = "auto") -> "TunedClassifier":
+def load_classifier(
+    run: str | Path, *, precision: Precision = "auto", device: Device = "auto", merged: bool = False
+) -> "TunedClassifier":
     """Loads a run for use.
 
     Args:
         run: folder written by pipeline.train.
         precision: numbers to decode in; auto is that of the run, but fp32 instead of bf16 on a CPU.
         device: where to compute; auto takes a GPU if there is one.
+        merged: whether to add the adapter into the weights first: faster, and in bf16 some answers come out otherwise.
 
     Raises:
         PipelineError: there is no finished run, one of its files has changed, or its base model is not to be had.
@@ -32,7 +36,7 @@ def load_classifier(run: str | Path, *, precision: Precision = "auto", device: D
     from pipeline.model.classifier import load_classifier as load
 
     found = Run.load(run)
-    classifier, placement = load(found, precision=precision, device=device)
+    classifier, placement = load(found, precision=precision, device=device, merged=merged)
     return TunedClassifier(found, classifier, placement)
 
 
@@ -43,7 +47,7 @@ class TunedClassifier:
     abstain, or None.
     """
 
-    def __init__(self, run: Run, classifier: "Classifier", placement: "Placement") -> None:
+    def __init__(self, run: Run, classifier: "Classifier | VllmClassifier", placement: "Placement") -> None:
         self.run = run
         self.placement = placement
         self.labels: tuple[str, ...] = classifier.labels

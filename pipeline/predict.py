@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.artifacts import Run, refuse_existing
+from pipeline.artifacts import Run, refuse_changes, refuse_existing
 from pipeline.errors import BusyError, PipelineError, StoppedError
 from pipeline.library import TunedClassifier, check_adjusted, load_classifier
 from pipeline.locking import Lock
 from pipeline.parts import Parts
 from pipeline.predictions import Prediction, unusable
+from pipeline.shards import Engine, one_by_one, predict_shards
 from pipeline.traces import offsets_of, threshold_of
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ class PredictConfig:
     """Folder written by pipeline.train."""
     source: str
     """File with the tweets: CSV of any kind, JSON Lines, Parquet, or plain text with one tweet a line, also compressed
-    (.gz .zip .zst); - reads standard input."""
+    (.gz .zip .zst); a folder of such files, each a shard; - reads standard input."""
     out: str
-    """File to write, .csv, .tsv, .jsonl or .parquet; it must not exist yet. - writes to standard output."""
+    """File to write, .csv, .tsv, .jsonl or .parquet, or folder for shards; it must not exist yet. - writes to standard
+    output."""
     text_column: str | None = None
     """Column with the tweets; if not given, the one with a usual name, such as tweet or text."""
     format: Literal["auto", "csv", "jsonl", "parquet", "text"] = "auto"
@@ -73,6 +75,14 @@ class PredictConfig:
     """Numbers to decode in; auto is that of the run, but fp32 instead of bf16 on a CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+    merged: bool = False
+    """Add the adapter into the weights first: faster, and in bf16 some answers come out otherwise."""
+    engine: Literal["local", "ray", "vllm"] = "local"
+    """What computes: this process; ray, for shards, the workers of a Ray cluster; vllm, the merged model in bf16."""
+    ray_address: str | None = None
+    """Cluster, as auto or ray://host:10001; if not given, ray starts workers on this machine."""
+    workers: int | None = None
+    """Workers of ray, each with a model; if not given, one for each GPU, or for every two cores."""
 
 
 def predict(config: PredictConfig) -> Path | None:
@@ -83,12 +93,32 @@ def predict(config: PredictConfig) -> Path | None:
     why. Memory does not grow with the file. It can be stopped or killed at any moment; with --resume it goes on.
     """
     _check(config)
-    out = None if config.out == "-" else Path(config.out)
-    if out is None:
+    if config.out == "-":
         _to_stdout(config)
         return None
+    if Path(config.source).is_dir():
+        return predict_shards(config, _fingerprint(config, Run.load(config.run)), _engine(config))
+    counts = label_file(config, functools.partial(load_model, config))
+    if counts is not None:
+        _tell(counts, Run.load(config.run).task.labels)
+    return Path(config.out)
+
+
+def label_file(config: PredictConfig, load: Callable[[], TunedClassifier]) -> Counter[str] | None:
+    """Labels one file into another; gives what became of its rows, or None where that was done already.
+
+    Args:
+        config: what to do.
+        load: gives the model, once there are rows for it.
+
+    Raises:
+        PipelineError: the file cannot be read, or the other one cannot be written.
+        StoppedError: a signal came.
+    """
+    out = Path(config.out)
     if config.resume and os.path.isfile(out):  # noqa: PTH113 - no error where the name cannot be
-        return _finished(Parts(out))
+        _finished(Parts(out))
+        return None
     refuse_existing(out)
     parts = Parts(out)
     if not (config.resume or parts.folder.exists()):
@@ -103,22 +133,21 @@ def predict(config: PredictConfig) -> Path | None:
                     "--out"
                 )
         try:
-            return _to_file(config, parts, lock)
+            return _to_file(config, parts, lock, load)
         except KeyboardInterrupt as error:
             raise StoppedError(f"{out}: stopped; {_GO_ON}") from error
 
 
-def _finished(parts: Parts) -> Path:
+def _finished(parts: Parts) -> None:
     """A result that needs no going on."""
     if parts.folder.is_dir():
         with Lock(parts.folder, "is predicting into it") as lock:
             lock.take()
             parts.tidy()
     log.info("%s: is finished already", parts.out)
-    return parts.out
 
 
-def _to_file(config: PredictConfig, parts: Parts, lock: Lock) -> Path:
+def _to_file(config: PredictConfig, parts: Parts, lock: Lock, load: Callable[[], TunedClassifier]) -> Counter[str]:
     from pipeline.dataset.writing import join
 
     run = Run.load(config.run)
@@ -132,18 +161,17 @@ def _to_file(config: PredictConfig, parts: Parts, lock: Lock) -> Path:
         if begun is None:
             parts.begin(fingerprint)
         else:
-            _refuse_changes(parts, begun, fingerprint)
+            refuse_other(parts.folder, begun, fingerprint)
         parts.go_on()
-        _fill(parts, stream, config, fingerprint, kind, added)
+        _fill(parts, stream, config, fingerprint, kind, added, load)
         columns = stream.columns
     parts.join(lambda files, path: join(files, path, columns, added, kind))
-    _tell(sum((Counter(part.counts) for part in parts.finished), Counter()), run.task.labels)
-    return parts.out
+    return sum((Counter(part.counts) for part in parts.finished), Counter())
 
 
 def _fill(
     parts: Parts, stream: "Stream", config: PredictConfig, fingerprint: dict[str, Any], kind: "Kind",
-    added: "Sequence[Added]",
+    added: "Sequence[Added]", load: Callable[[], TunedClassifier],
 ) -> None:  # fmt: skip
     """Makes the parts that are missing."""
     from pipeline.dataset.writing import write_part
@@ -156,8 +184,8 @@ def _fill(
         for piece in pieces:
             _refuse_columns(stream.name, piece.columns, added, config)
             if model is None:
-                model = _load(config)
-                _refuse_changes(parts, parts.begun_with() or {}, _placed(model))
+                model = load()
+                refuse_other(parts.folder, parts.begun_with() or {}, _placed(model))
                 parts.begin(fingerprint | _placed(model))
             predictions = _answers(model, piece, config)
             values = [_values(each, model.labels) for each in predictions]
@@ -194,7 +222,7 @@ def _to_stdout(config: PredictConfig) -> None:
     out = open(sys.stdout.fileno(), "w", encoding="utf-8", errors="backslashreplace", newline="", closefd=False)  # noqa: SIM115
     try:
         with _opened(config, run) as (stream, kind, added):
-            model = _load(config)
+            model = load_model(config)
             out.write(header(stream.columns, added, kind))
             with _Progress(stream) as progress:
                 for piece in stream:
@@ -220,6 +248,27 @@ def _check(config: PredictConfig) -> None:
     if config.out == "-" and config.resume:
         raise PipelineError("--resume: expected a file as --out; what went to standard output is gone")
     check_adjusted(config.decoding, config.adjusted)
+    if (config.engine == "ray" or config.workers or config.ray_address) and not Path(config.source).is_dir():
+        raise PipelineError(f"--engine ray: expected a folder of files as --source, got {config.source}")
+    if config.engine != "ray" and (config.workers or config.ray_address):
+        raise PipelineError("--workers, --ray_address: expected --engine ray with them")
+    if config.workers is not None and config.workers < 1:
+        raise PipelineError(f"--workers: expected 1 or more, got {config.workers}")
+    if config.engine == "vllm" and (config.precision not in ("auto", "bf16") or config.device != "auto"):
+        raise PipelineError("--engine vllm: expected no --device, and --precision bf16 if any; it was built for one")
+
+
+def _engine(config: PredictConfig) -> "Engine":
+    if config.engine == "ray":
+        from pipeline.cluster import engine
+
+        return engine(config.ray_address, config.workers)
+    return one_by_one(functools.partial(load_model, config), label_shard)
+
+
+def label_shard(config: PredictConfig, load: Callable[[], TunedClassifier]) -> Mapping[str, int]:
+    """Labels a file that may have been begun, or finished, before."""
+    return label_file(config, load) or {}
 
 
 @contextmanager
@@ -257,7 +306,8 @@ def _refuse_columns(source: str, columns: "Sequence[str]", added: "Sequence[Adde
 def _fingerprint(config: PredictConfig, run: Run) -> dict[str, Any]:
     """What decides the outcome, by name, but for the source's rows, which are compared as they are read."""
     options = dataclasses.asdict(config)
-    for name in ("run", "source", "out", "resume", "precision", "device"):  # what they lead to counts
+    # What they lead to counts.
+    for name in ("run", "source", "out", "resume", "precision", "device", "engine", "ray_address", "workers"):
         del options[name]
     return {
         **options,
@@ -279,17 +329,21 @@ def _placed(model: TunedClassifier) -> dict[str, str]:
     }
 
 
-def _refuse_changes(parts: Parts, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    from pipeline.model.checkpoints import refuse_changes
-
-    refuse_changes(
-        parts.folder, {key: begun[key] for key in now if key in begun}, {k: v for k, v in now.items() if k in begun}
-    )
+def refuse_other(folder: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuses to go on with what was begun with something else, as far as both sides name it."""
+    refuse_changes(folder, {key: begun[key] for key in now if key in begun}, {k: now[k] for k in now if k in begun})
 
 
-def _load(config: PredictConfig) -> TunedClassifier:
+def load_model(config: PredictConfig) -> TunedClassifier:
+    """The model that answers."""
+    if config.engine == "vllm":
+        from pipeline.model.vllm_engine import load_for_vllm
+
+        log.info("merging the model and loading it into vLLM")
+        run = Run.load(config.run)
+        return TunedClassifier(run, *load_for_vllm(run))
     log.info("loading PyTorch, transformers and the model")
-    return load_classifier(config.run, precision=config.precision, device=config.device)
+    return load_classifier(config.run, precision=config.precision, device=config.device, merged=config.merged)
 
 
 def _answers(model: TunedClassifier, piece: "Piece", config: PredictConfig) -> list[Prediction]:

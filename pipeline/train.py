@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import yaml
 
 from pipeline import cli
-from pipeline.artifacts import MANIFEST, PreparedDataset, Row, Run, refuse_existing, write_manifest, write_text
+from pipeline.artifacts import (
+    MANIFEST,
+    PreparedDataset,
+    Row,
+    Run,
+    refuse_changes,
+    refuse_existing,
+    write_manifest,
+    write_text,
+)
 from pipeline.errors import BusyError, PipelineError, StoppedError
 from pipeline.locking import LOCK, Lock
 from pipeline.task import Task
@@ -145,7 +154,7 @@ def train(config: TrainConfig) -> Path | None:
 
         log.info("loading PyTorch and transformers")
         from pipeline.model.base import check_base_model, resolve_base_model
-        from pipeline.model.checkpoints import newest, refuse_changes
+        from pipeline.model.checkpoints import newest
         from pipeline.model.encoding import Encoder
         from pipeline.model.loading import load_tokenizer, place
         from pipeline.model.processes import Processes

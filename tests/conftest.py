@@ -170,3 +170,18 @@ def plain_loss(model: Any, encoder: Any, rows: Sequence[Row]) -> Any:
         losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(completion), reduction="sum"))
         tokens += len(completion)
     return torch.stack(losses).sum() / tokens
+
+
+@pytest.fixture(scope="session")
+def easy_run(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path, prepared: Path) -> Path:
+    """A run that has learnt the easy tweets."""
+    from pipeline import train
+
+    folder = tmp_path_factory.mktemp("runs") / "easy"
+    arguments = ["--dataset", prepared, "--out", folder, "--base_model", tiny_llama, "--max_steps", "50"]
+    arguments += ["--epochs", "99", "--batch_size", "12", "--micro_batch_size", "12", "--learning_rate", "0.01"]
+    arguments += ["--evaluations", "1", "--max_length", "128", "--precision", "fp32", "--checkpoint_steps", "1000"]
+    with pytest.raises(SystemExit) as stopped:
+        train.main([str(argument) for argument in [*arguments, "--lora.target_modules", "[all-linear]"]])
+    assert not stopped.value.code
+    return folder

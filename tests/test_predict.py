@@ -22,7 +22,7 @@ import pyarrow.parquet
 import pytest
 from conftest import make_rows
 
-from pipeline import library, parts, predict, train
+from pipeline import library, parts, predict
 from pipeline.artifacts import Run, dump_json
 from pipeline.errors import PipelineError
 from pipeline.locking import Lock
@@ -41,16 +41,8 @@ TWEETS = [row.input for row in make_rows(30, start=300)]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path, prepared: Path) -> Path:
-    """A run that has learnt the easy tweets."""
-    folder = tmp_path_factory.mktemp("runs") / "easy"
-    arguments = ["--dataset", prepared, "--out", folder, "--base_model", tiny_llama, "--max_steps", "50"]
-    arguments += ["--epochs", "99", "--batch_size", "12", "--micro_batch_size", "12", "--learning_rate", "0.01"]
-    arguments += ["--evaluations", "1", "--max_length", "128", "--precision", "fp32", "--checkpoint_steps", "1000"]
-    with pytest.raises(SystemExit) as stopped:
-        train.main([str(argument) for argument in [*arguments, "--lora.target_modules", "[all-linear]"]])
-    assert not stopped.value.code
-    return folder
+def run(easy_run: Path) -> Path:
+    return easy_run
 
 
 @pytest.fixture(scope="module")

@@ -80,25 +80,6 @@ def newest(run: Path) -> Checkpoint | None:
     return None
 
 
-def refuse_changes(place: Path, before: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
-    """Makes sure that what lies at ``place``, a run or a search, goes on with what it was begun with.
-
-    Raises:
-        PipelineError: something that decides the result is another now; the message lists it.
-    """
-    now = json.loads(json.dumps(fingerprint))
-    changed = [
-        f"{key} {_short(before.get(key))} -> {_short(now.get(key))}"
-        for key in sorted({*before, *now})
-        if before.get(key) != now.get(key)
-    ]
-    if changed:
-        raise PipelineError(
-            f"{place}: expected what it was begun with, got {', '.join(changed)}; "
-            "go on with the former, or choose another --out"
-        )
-
-
 class Checkpoints(TrainerCallback):
     """Writes a checkpoint every ``every`` steps, after each validation, and when the training is to stop.
 
@@ -302,9 +283,3 @@ def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:
     for path in folder.glob("checkpoint-*"):
         if (found := re.fullmatch(r"checkpoint-(\d+)", path.name)) and path.is_dir():
             yield int(found[1]), path
-
-
-def _short(value: object) -> str:
-    """A value for a line on a screen: of a hash, its beginning tells enough."""
-    text = json.dumps(value, ensure_ascii=False)
-    return f"{text[1:9]}..." if re.fullmatch(r'"[0-9a-f]{40,64}"', text) else text.strip('"')

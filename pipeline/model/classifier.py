@@ -12,11 +12,13 @@ from pipeline.model.encoding import Encoder
 from pipeline.model.loading import Placement, load_tokenizer, load_tuned, place, scoring_precision
 
 
-def load_classifier(run: Run, *, precision: str = "auto", device: str = "auto") -> tuple[Classifier, Placement]:
+def load_classifier(
+    run: Run, *, precision: str = "auto", device: str = "auto", merged: bool = False
+) -> tuple[Classifier, Placement]:
     """The classifier that a run has tuned, and where it computes.
 
     ``precision`` auto is that of the run, but fp32 in place of bf16 on a CPU: bf16 probabilities depend on which
-    tweets share a batch.
+    tweets share a batch. ``merged`` adds the adapter into the weights: faster, but there is no untuned model any more.
 
     Raises:
         PipelineError: a file of the run has changed, or the base model is not the one it was tuned on.
@@ -25,7 +27,7 @@ def load_classifier(run: Run, *, precision: str = "auto", device: str = "auto") 
     placement = placement_of(run, precision=precision, device=device)
     base = base_of(run)
     encoder = Encoder(load_tokenizer(base), run.task, run.manifest["max_length"])
-    return Classifier(load_tuned(base, adapter, placement), encoder, settled=True), placement
+    return Classifier(load_tuned(base, adapter, placement, merged=merged), encoder, settled=True), placement
 
 
 def placement_of(run: Run, *, precision: str = "auto", device: str = "auto") -> Placement:

@@ -1,6 +1,7 @@
 """Loading weights: precision, device, quantisation, LoRA adapters."""
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -169,12 +170,25 @@ def without_weights(base: BaseModel) -> Any:
         raise PipelineError(f"{base.name}: cannot be loaded; {first_line(error)}") from error
 
 
-def load_tuned(base: BaseModel, adapter: Path, placement: Placement) -> Any:
-    """The base model with a trained adapter, in evaluation mode; the adapter can be disabled."""
+def load_tuned(base: BaseModel, adapter: Path, placement: Placement, *, merged: bool = False) -> Any:
+    """The base model with a trained adapter, in evaluation mode; the adapter can be disabled, unless it is ``merged``.
+
+    Merging is done in fp32, and the weights are rounded once.
+
+    Raises:
+        PipelineError: a quantised model shall be merged.
+    """
     from peft import PeftConfig, PeftModel
 
     from pipeline.model.lora_linear import in_few_passes
 
+    if merged:
+        if placement.quantised:
+            raise PipelineError(f"--merged: expected --precision bf16 or fp32 with it, got {placement.precision}")
+        whole = dataclasses.replace(placement, precision="fp32", dtype=torch.float32)
+        model = load_tuned(base, adapter, whole).merge_and_unload().to(placement.dtype)
+        set_mode(model, training=False)
+        return model
     with quiet():
         config = PeftConfig.from_pretrained(str(adapter))
         if not placement.quantised:

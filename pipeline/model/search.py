@@ -26,11 +26,10 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import TrainerCallback
 
-from pipeline.artifacts import Row, dump_jsonl, read_jsonl, write_text
+from pipeline.artifacts import Row, dump_jsonl, read_jsonl, refuse_changes, write_text
 from pipeline.errors import PipelineError
 from pipeline.model.adapter import LoraSettings, linear_layers
 from pipeline.model.base import BaseModel
-from pipeline.model.checkpoints import refuse_changes
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import Placement, without_weights
 from pipeline.model.processes import Processes

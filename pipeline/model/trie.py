@@ -16,7 +16,8 @@ class LabelTrie:
         whole = [tuple(completion) for completion in completions]
         beginnings = {completion[:n] for completion in whole for n in range(1, len(completion))}
         nodes = sorted(beginnings, key=lambda node: (len(node), node))
-        self._place = {node: i for i, node in enumerate([(), *nodes])}
+        self.beginnings = [(), *nodes]  # the tokens that lead to each place
+        self._place = {node: i for i, node in enumerate(self.beginnings)}
         # Per completion, where each of its tokens is predicted, and the token.
         self.paths = [[(self._place[one[:n]], token) for n, token in enumerate(one)] for one in whole]
         self.tokens = torch.tensor([node[-1] for node in nodes], dtype=torch.long)  # (N,)

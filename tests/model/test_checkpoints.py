@@ -21,11 +21,12 @@ from conftest import make_rows
 from safetensors import SafetensorError
 
 from benchmarks.faults.faults import DAMAGES, damage
+from pipeline.artifacts import refuse_changes
 from pipeline.errors import PipelineError, ShortageError
 from pipeline.model import shortage
 from pipeline.model.adapter import LoraSettings
 from pipeline.model.base import resolve_base_model
-from pipeline.model.checkpoints import FOLDER, LOG, Checkpoint, Checkpoints, newest, refuse_changes
+from pipeline.model.checkpoints import FOLDER, LOG, Checkpoint, Checkpoints, newest
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import load_tokenizer, place
 from pipeline.model.processes import Processes

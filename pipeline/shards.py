@@ -1,0 +1,135 @@
+"""A folder of files as shards: each becomes a file of the same name in another folder, here or on many machines.
+
+A shard is done when its file is there under its name. What was stopped or killed goes on: shards that are done stay,
+and one that was begun goes on after its finished parts.
+"""
+
+import dataclasses
+import functools
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from pipeline.artifacts import MANIFEST, Run, dump_json, read_json, refuse_existing, sync, write_manifest, write_text
+from pipeline.errors import PipelineError, StoppedError
+from pipeline.locking import LOCK, Lock
+from pipeline.parts import BEGUN
+
+if TYPE_CHECKING:
+    from pipeline.library import TunedClassifier
+    from pipeline.predict import PredictConfig
+
+log = logging.getLogger("pipeline.predict")
+
+KIND = "predictions"
+SUFFIXES = (".parquet", ".jsonl", ".csv", ".tsv")
+_ROWS = "rows"
+
+# A shard by its name and what became of its rows, by kind of answer.
+Labelled = tuple[str, Mapping[str, int]]
+# Labels shards, each a config of its own, and tells of each when it is done.
+Engine = Callable[["list[PredictConfig]"], Iterable[Labelled]]
+
+
+def predict_shards(config: "PredictConfig", fingerprint: Mapping[str, Any], engine: Engine) -> Path:
+    """Labels every file in a folder.
+
+    Args:
+        config: whose source and out are folders.
+        fingerprint: what decides the outcome.
+        engine: labels the files that are not done yet.
+
+    Raises:
+        PipelineError: the source holds no such file, or out holds something else.
+    """
+    names = shards_in(Path(config.source))
+    out = Path(config.out)
+    if not (config.resume and out.is_dir()):
+        refuse_existing(out, resumable=True)
+    elif (out / MANIFEST).is_file():
+        log.info("%s: is finished already", out)
+        return out
+    out.mkdir(parents=True, exist_ok=True)
+    with Lock(out, "is predicting into it") as lock:
+        lock.take()
+        _begin(out, names, fingerprint)
+        todo = [name for name in names if not (out / name).is_file()]
+        if len(todo) < len(names):
+            log.info("%d of %d shards are done already", len(names) - len(todo), len(names))
+        each = [
+            dataclasses.replace(config, source=f"{config.source}/{name}", out=str(out / name), resume=True)
+            for name in todo
+        ]
+        try:
+            counts = _followed(engine(each), len(names) - len(todo), len(names))
+        except KeyboardInterrupt as error:
+            raise StoppedError(f"{out}: stopped; go on with the same command and --resume") from error
+        run = Run.load(config.run)
+        content = {"parents": {"run": {"path": config.run, "sha256": run.sha256}}, "begun_with": dict(fingerprint)}
+        (out / BEGUN).unlink()
+        write_manifest(out, KIND, run.task, content, skip=[LOCK])
+        lock.remove()
+    log.info("labelled %s rows now", f"{counts[_ROWS]:,}")
+    return out
+
+
+def shards_in(folder: Path) -> list[str]:
+    """The names of the files to label, in their order.
+
+    Raises:
+        PipelineError: there is none.
+    """
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES and path.name[0] != ".")
+    if not names:
+        raise PipelineError(f"{folder}: expected files that end with {', '.join(SUFFIXES)}; got none")
+    return names
+
+
+def one_by_one(
+    load: "Callable[[], TunedClassifier]", label: "Callable[[PredictConfig, Any], Mapping[str, int]]"
+) -> Engine:
+    """The engine of this process alone: one file after another, with one model.
+
+    Args:
+        load: the model, when the first file needs it.
+        label: labels a file; gets its config and what gives the model.
+    """
+    model = functools.cache(load)
+
+    def engine(shards: "list[PredictConfig]") -> Iterator[Labelled]:
+        for shard in shards:
+            yield Path(shard.out).name, label(shard, model)
+
+    return engine
+
+
+def _begin(out: Path, names: list[str], fingerprint: Mapping[str, Any]) -> None:
+    """Notes what the work is begun with, or makes sure that it goes on with the same."""
+    from pipeline.predict import refuse_other
+
+    now = {**fingerprint, "shards": names}
+    if (out / BEGUN).is_file():
+        refuse_other(out, read_json(out / BEGUN), now)
+        return
+    others = [path.name for path in out.iterdir() if path.name != LOCK]
+    if others:
+        raise PipelineError(f"{out}: expected shards that are being labelled, got a folder without {BEGUN}")
+    write_text(out / BEGUN, dump_json(now))
+    sync(out)
+
+
+def _followed(labelled: Iterable[Labelled], done: int, total: int) -> Counter[str]:
+    """What became of all rows; a bar shows how many shards are done, and the rate."""
+    counts: Counter[str] = Counter()
+    began = time.monotonic()
+    with tqdm(total=total, initial=done, desc="shards", unit="shard", disable=None) as bar:
+        for _, found in labelled:
+            counts += Counter(found)
+            bar.set_postfix_str(f"{counts[_ROWS] / (time.monotonic() - began):.1f} tweets/s")
+            bar.update()
+    return counts

@@ -1,0 +1,165 @@
+"""A folder of files as shards, in this process and on a local Ray cluster one of whose workers is killed."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import make_rows
+
+from pipeline import library, predict
+from pipeline.artifacts import read_json
+from pipeline.errors import PipelineError
+
+NAMES = ("a", "b", "c", "d")
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Four files of CSV; the third has a row that cannot be read."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i, name in enumerate(NAMES):
+        lines = [row.input for row in make_rows(6, start=400 + 10 * i)]
+        (folder / f"{name}.csv").write_text("\n".join(["tweet,id", *(f"{line},{n}" for n, line in enumerate(lines))]))
+    with (folder / "c.csv").open("a") as file:
+        file.write("\none,two,three")
+    (folder / "notes.md").write_text("no table")
+    return folder
+
+
+def command(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        predict.main([str(argument) for argument in arguments])
+    return int(stopped.value.code or 0)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+
+
+def test_every_file_of_a_folder_becomes_one_of_the_same_name(easy_run: Path, shards: Path, tmp_path: Path) -> None:
+    arguments = ("--run", easy_run, "--source", shards)
+    assert command(*arguments, "--out", tmp_path / "out") == 0
+    for name in NAMES:
+        assert command("--run", easy_run, "--source", shards / f"{name}.csv", "--out", tmp_path / f"{name}.csv") == 0
+        assert (tmp_path / "out" / f"{name}.csv").read_bytes() == (tmp_path / f"{name}.csv").read_bytes()
+    manifest = read_json(tmp_path / "out/manifest.json")
+    assert (manifest["kind"], sorted(manifest["files"])) == ("predictions", [f"{name}.csv" for name in NAMES])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [*sorted(manifest["files"]), "manifest.json"]
+    assert command(*arguments, "--out", tmp_path / "out") == 1  # nothing is overwritten
+    assert command(*arguments, "--out", tmp_path / "out", "--resume") == 0
+
+
+def test_what_is_done_stays_and_what_has_changed_is_refused(
+    easy_run: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("--run", easy_run, "--source", shards, "--out", out)
+    label, labelled = predict.label_file, []
+
+    def dying(config: predict.PredictConfig, load: object) -> object:
+        labelled.append(Path(config.source).name)
+        if len(labelled) == 3:
+            raise PipelineError("killed here")
+        return label(config, load)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "label_file", dying)
+        assert command(*arguments) == 1
+    assert set(contents(out)) == {"a.csv", "b.csv"}
+    before = contents(out)
+    assert command(*arguments) == 1
+    assert "is unfinished; go on with --resume" in capsys.readouterr().err
+    assert command(*arguments, "--resume", "--decoding", "loglikelihood") == 1
+    assert "decoding generate -> loglikelihood" in capsys.readouterr().err
+    (shards / "e.csv").write_text("tweet\nlove it\n")
+    assert command(*arguments, "--resume") == 1
+    assert "got shards" in capsys.readouterr().err
+    (shards / "e.csv").unlink()
+    labelled[:] = ["more than three"] * 3
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "label_file", dying)
+        assert command(*arguments, "--resume") == 0
+    assert labelled[3:] == ["c.csv", "d.csv"]
+    assert contents(out).items() >= before.items()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--engine", "ray", "--source", "in/a.csv"], "--engine ray: expected a folder of files as --source"),
+        (["--workers", "2", "--source", "in"], "--workers, --ray_address: expected --engine ray with them"),
+        (["--engine", "ray", "--workers", "0", "--source", "in"], "--workers: expected 1 or more, got 0"),
+        (["--engine", "vllm", "--precision", "fp32", "--source", "in"], "--engine vllm: expected no --device"),
+        (["--source", "empty"], "expected files that end with .parquet, .jsonl, .csv, .tsv; got none"),
+        (["--merged", "--precision", "int8", "--source", "in"], "--merged: expected --precision bf16 or fp32"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(
+    easy_run: Path, shards: Path, options: list[str], words: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(shards.parent)
+    Path("empty").mkdir()
+    assert command("--run", easy_run, "--out", "out", *options) == 1
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_merged_model_answers_as_the_run_does(easy_run: Path) -> None:
+    texts = [row.input for row in make_rows(9, start=500)]
+    plain = library.load_classifier(easy_run, precision="fp32").predict(texts)
+    merged = library.load_classifier(easy_run, precision="fp32", merged=True).predict(texts)
+    assert [one.label for one in merged] == [one.label for one in plain]
+    for a, b in zip(merged, plain, strict=True):
+        assert a.probabilities == pytest.approx(dict(b.probabilities), abs=1e-5)
+
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+
+
+@needs_ray
+def test_a_cluster_labels_every_shard_though_a_worker_is_killed(easy_run: Path, shards: Path, tmp_path: Path) -> None:
+    expected = tmp_path / "expected"
+    assert command("--run", easy_run, "--source", shards, "--out", expected, "--rows_at_once", 2) == 0
+    out = tmp_path / "out"
+    arguments = ["--run", easy_run, "--source", shards, "--out", out, "--rows_at_once", 2]
+    arguments += ["--engine", "ray", "--workers", 2, "--device", "cpu"]
+    killed: list[int] = []
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.predict", *map(str, arguments)], stderr=subprocess.PIPE, text=True
+    )
+    watch = threading.Thread(target=kill_a_worker, args=(process, out, killed))
+    watch.start()
+    _, said = process.communicate(timeout=300)
+    watch.join()
+    assert process.returncode == 0, said
+    assert killed
+    assert contents(out) == contents(expected)
+    assert "Traceback" not in said
+
+
+def kill_a_worker(process: "subprocess.Popen[str]", out: Path, killed: list[int]) -> None:
+    """Kills the first process that has begun a shard, which its lock names."""
+    while process.poll() is None and not killed:
+        for lock in out.glob("*.parts/.lock"):
+            pid = lock.read_text().strip()
+            if pid.isdecimal():
+                os.kill(int(pid), signal.SIGKILL)
+                killed.append(int(pid))
+                return
+        time.sleep(0.01)
+
+
+@needs_ray
+def test_a_cluster_that_is_not_there_is_told_in_one_line(
+    easy_run: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--engine", "ray", "--ray_address", "auto")
+    assert command("--run", easy_run, "--source", shards, "--out", tmp_path / "out", *options) == 1
+    assert "--ray_address auto: no cluster can be had there" in capsys.readouterr().err
