@@ -151,7 +151,7 @@ class Parts:
 
     def _remove(self) -> None:
         """Removes the folder, what says that it may be removed at last."""
-        for path in self.folder.iterdir():
+        for path in sorted(self.folder.iterdir()):
             if path.name != _JOINED:
                 path.unlink()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -346,7 +346,7 @@ def deaths() -> Iterator[tuple[str, int]]:
     yield from (("write", n) for n in range(1, 6))
     yield from (("fsync", n) for n in range(1, 22, 3))
     yield from (("replace", n) for n in range(1, 6))
-    yield from (("unlink", n) for n in range(1, 9))
+    yield from (("unlink", n) for n in range(1, 10))
     yield from (("rmtree", n) for n in range(1, 2))
 
 
@@ -469,6 +469,11 @@ def test_a_damaged_part_is_done_again(
     else:
         lines = (folder / parts.FINISHED).read_text()
         (folder / parts.FINISHED).write_text(lines[: len(lines) - 70])
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.Parts, "join", lambda *_: (_ for _ in ()).throw(PipelineError("stop here")))
+        assert command(*arguments, "--out", out, "--resume") == 1
+    # What was done again is whole now, and needs no third time.
+    monkeypatch.setattr(predict, "load_classifier", lambda *_, **__: pytest.fail("the model was loaded"))
     assert command(*arguments, "--out", out, "--resume") == 0
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 

@@ -353,24 +353,9 @@ def _serialised(table: "pyarrow.Table") -> bytes:
 
 
 def _in_tables(path: str, text: str, file: "pyarrow.parquet.ParquetFile", n: int, place: _Place) -> Iterator[Piece]:
-    """Pieces of ``n`` rows; the batches of a file end where its row groups do."""
+    """Pieces of ``n`` rows, which may lie in several row groups."""
     import pyarrow
 
-    waiting: list[pyarrow.RecordBatch] = []
-    held = 0
-
-    def piece() -> Piece:
-        place.rows += held
-        return Piece(path, text, table=pyarrow.Table.from_batches(waiting))
-
     for batch in file.iter_batches(batch_size=n):
-        while batch.num_rows:
-            taken = batch.slice(0, n - held)
-            batch = batch.slice(taken.num_rows)
-            waiting.append(taken)
-            held += taken.num_rows
-            if held == n:
-                yield piece()
-                waiting, held = [], 0
-    if held:
-        yield piece()
+        place.rows += batch.num_rows
+        yield Piece(path, text, table=pyarrow.Table.from_batches([batch]))
