@@ -95,7 +95,7 @@ def load_for_vllm(run: Run) -> tuple[VllmClassifier, Placement]:
             model = vllm.LLM(
                 folder,
                 dtype="bfloat16",
-                max_model_len=encoder.max_length + 1,
+                max_model_len=encoder.max_length + 2,  # a completion may be so much longer than any label
                 enable_prefix_caching=True,
                 seed=0,
             )
