@@ -88,10 +88,14 @@ class Artifact:
         """
         folder = Path(folder)
         what = f"a finished {cls.kind} folder; write it with python -m {cls.written_by}"
+        if folder.is_file():
+            first = "; prepare it first" if cls.kind == "prepared" else ""
+            raise PipelineError(f"{folder}: is a file{first}; expected {what}")
         if not folder.is_dir():
             raise PipelineError(f"{folder}: no such folder; expected {what}")
         if not (folder / MANIFEST).is_file():
-            raise PipelineError(f"{folder}: no {MANIFEST}, so it is not {what}")
+            go_on = ", or go on with it by --resume" if cls.kind == "run" and (folder / "checkpoints").is_dir() else ""
+            raise PipelineError(f"{folder}: no {MANIFEST}, so it is not {what}{go_on}")
         manifest = read_json(folder / MANIFEST)
         if not isinstance(manifest, dict) or manifest.get("kind") != cls.kind:
             got = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__

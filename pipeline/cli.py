@@ -6,12 +6,12 @@ The only user of the argument parser. Exit codes: 0 done; 1 a cause outside the 
 
 import argparse
 import dataclasses
-import difflib
 import errno
 import inspect
 import itertools
 import json
 import logging
+import os
 import re
 import signal
 import sys
@@ -23,7 +23,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 import jsonargparse
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, did_you_mean
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 Config = TypeVar("Config")
@@ -31,6 +31,7 @@ Config = TypeVar("Config")
 _ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENOMEM)
 # How the parser says that a value has the wrong type; what stands between names types as Python writes them.
 _WRONG_VALUE = re.compile(r'Parser key "([\w.]+)":(?:.*Given value: ?|.*?Got value: ?)(.*)', re.DOTALL)
+_GROUP = "expected a group of options"
 # No option begins so.
 _NEGATIVE = re.compile(r"-\.?\d")
 _TYPES: Mapping[Any, tuple[str, ...]] = {
@@ -90,7 +91,7 @@ def guarded(name: str, command: Callable[[], Path | None]) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{name}: stopped; a folder without manifest.json is unfinished", file=sys.stderr)
+        print(f"{name}: stopped; if a folder was begun, it has no manifest.json and is unfinished", file=sys.stderr)
         return 3
     except MemoryError as error:
         print(
@@ -139,14 +140,16 @@ def _parse(
         known = f"YAML file with any of the options below, or a preset: {', '.join(presets())}; laid over {preset}"
     parser.kinds = {"config": Path, **dict(_kinds(config_class))}
     several = {f"--{name}" for name, kind in parser.kinds.items() if kind == list[str] and "." not in name}
-    arguments = _config_first(arguments, with_presets=preset is not None)
+    arguments = _config_first(arguments, parser, with_presets=preset is not None)
     arguments = _join_values(arguments, several)
     arguments = _switch_on(arguments, {f"--{name}" for name, kind in parser.kinds.items() if kind is bool})
     parser.add_argument("--config", action="config", help=known)
     parser.add_class_arguments(config_class)
     _show_several(parser, several)
     try:
-        options = parser.instantiate(parser.parse_args(arguments))
+        options = parser.parse_args(arguments)
+        _check_groups(options, parser)
+        options = parser.instantiate(options)
     except UnicodeDecodeError as error:
         parser.error(f"--config: expected a YAML file in UTF-8; {error}")
     return config_class(**{field.name: options[field.name] for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
@@ -171,7 +174,14 @@ def _show_several(parser: argparse.ArgumentParser, several: Set[str]) -> None:
             action.help = f"{action.help} Several are divided by spaces."
 
 
-def _config_first(arguments: list[str], *, with_presets: bool) -> list[str]:
+def _check_groups(options: Any, parser: _Parser) -> None:
+    """Refuses a value where a group of options belongs, which the parser itself takes from a file."""
+    for name, kind in parser.kinds.items():
+        if dataclasses.is_dataclass(kind) and not isinstance(value := options[name], jsonargparse.Namespace):
+            parser.error(f"--config: {name}: {_GROUP}, got {'null' if value is None else value}")
+
+
+def _config_first(arguments: list[str], parser: _Parser, *, with_presets: bool) -> list[str]:
     """``--config`` before all flags, so that they win; names of presets become paths."""
     configs, flags = [], []
     rest = iter(arguments)
@@ -182,6 +192,11 @@ def _config_first(arguments: list[str], *, with_presets: bool) -> list[str]:
             configs.append(value)
         else:
             flags.append(argument)
+    known = presets() if with_presets else []
+    for name in configs:
+        if not os.path.exists(name) and name not in known:  # noqa: PTH110 - no error where the name cannot be
+            names = f", or one of {', '.join(known)}" if known else ""
+            parser.error(f"--config {name}: expected a YAML file{names}; no such file{did_you_mean(name, known)}")
     if with_presets:
         configs = [_preset_path(name) for name in configs]
     return [*(f"--config={name}" for name in configs), *flags]
@@ -241,6 +256,8 @@ def _plain(message: str, kinds: Mapping[str, Any]) -> str:
     if found := _WRONG_VALUE.match(message):
         got = " ".join(found[2].split())[:60]
         return f"--{found[1]}: expected {_expected(kinds.get(found[1]))}, got {got!r}"
+    if found := re.match(r"Parser key \"([\w.]+)\": Unable to load config \"(.*)\"", message, re.DOTALL):
+        return f"--{found[1]}: {_GROUP}, got {found[2][:60]!r}"
     if found := re.match(r"argument --([\w.]+): expected one argument", message):
         return f"--{found[1]}: expected {_expected(kinds.get(found[1]))}, got none"
     if found := re.match(r"the following arguments are required: (.+)", message):
@@ -272,5 +289,4 @@ def _expected(kind: Any) -> str:
 def _meant(unknown: str, kinds: Mapping[str, Any], dashes: str = "") -> str:
     """The option that is written nearly so, as a question in brackets; nothing where there is none."""
     names = [name for name, kind in kinds.items() if not dataclasses.is_dataclass(kind)]
-    near = difflib.get_close_matches(unknown.lstrip("-").replace("-", "_").lower(), names, n=1)
-    return f" (did you mean {dashes}{near[0]}?)" if near else ""
+    return did_you_mean(unknown.lstrip("-").replace("-", "_").lower(), names, dashes)

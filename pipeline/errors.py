@@ -1,5 +1,7 @@
 """The errors of this project that are no bugs, and how others are quoted in them."""
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -34,3 +36,9 @@ class BusyError(PipelineError):
 def first_line(error: BaseException) -> str:
     """What another error says, short enough to stand in a line of ours; its name where it says nothing."""
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def did_you_mean(got: str, known: Iterable[str], dashes: str = "") -> str:
+    """The name that is written nearly so, as a question in brackets; nothing where there is none."""
+    near = difflib.get_close_matches(got, list(known), n=1)
+    return f" (did you mean {dashes}{near[0]}?)" if near else ""

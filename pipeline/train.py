@@ -28,6 +28,7 @@ from pipeline.artifacts import (
 from pipeline.errors import BusyError, PipelineError, StoppedError
 from pipeline.locking import LOCK, Lock
 from pipeline.task import Task
+from pipeline.trackers import check_trackers
 
 if TYPE_CHECKING:
     from pipeline.model.adapter import LoraSettings
@@ -115,10 +116,12 @@ class TrainConfig:
     b_learning_rate: float = 1.0
     """LoRA+: the learning rate of the B matrices as a multiple of that of the A matrices."""
     report_to: list[str] = field(default_factory=list)
-    """Trackers that transformers knows, such as wandb or mlflow, besides training.jsonl and TensorBoard."""
+    """Trackers that transformers knows, such as wandb or mlflow, besides training.jsonl and TensorBoard; each has a
+    package to install."""
     search: int | None = None
     """Short trainings that look for better settings before the training proper: learning rate, rank and layers of the
-    adapter, class weights, sampling and b_learning_rate; null trains with the settings as given."""
+    adapter, class weights, sampling and b_learning_rate. At least 2, the first with the settings as given; null for
+    none."""
     search_share: float = 0.25
     """Steps of a trial of the search as a share of those of the training, above 0 and up to 1."""
     seed: int = 42
@@ -143,6 +146,9 @@ def train(config: TrainConfig) -> Path | None:
     out = Path(config.out)
     if config.resume and os.path.exists(out / MANIFEST):  # noqa: PTH110 - no error where the name cannot be
         return _finished(config) if _first() else None
+    from pipeline.model.base import check_base_model  # loads no library
+
+    check_base_model(config.base_model)
     dataset = PreparedDataset.load(config.dataset)
     train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
     if not train_rows or not val_rows:
@@ -153,13 +159,12 @@ def train(config: TrainConfig) -> Path | None:
             _claim(config, lock)
 
         log.info("loading PyTorch and transformers")
-        from pipeline.model.base import check_base_model, resolve_base_model
+        from pipeline.model.base import resolve_base_model
         from pipeline.model.checkpoints import newest
         from pipeline.model.encoding import Encoder
         from pipeline.model.loading import load_tokenizer, place
         from pipeline.model.processes import Processes
 
-        check_base_model(config.base_model)
         placement = place(config.precision, config.device)
         processes = Processes(placement.device)
         if config.batch_size % (config.micro_batch_size * processes.count):
@@ -412,7 +417,7 @@ def _check(config: TrainConfig) -> None:
     if config.batch_size % config.micro_batch_size:
         raise PipelineError(
             f"--batch_size {config.batch_size}: expected a multiple of micro_batch_size, which is "
-            f"{config.micro_batch_size}"
+            f"{config.micro_batch_size}{'; lower that too' * (config.batch_size < config.micro_batch_size)}"
         )
     if not 0 <= config.seed < 2**32:
         raise PipelineError(f"--seed: expected a number from 0 to {2**32 - 1}, got {config.seed}")
@@ -422,6 +427,7 @@ def _check(config: TrainConfig) -> None:
         raise PipelineError(f"--search_share: expected a share above 0 and up to 1, got {config.search_share}")
     if config.search is not None:
         _check_search(config.search)
+    check_trackers(config.report_to)
 
 
 def _check_search(trials: int) -> None:

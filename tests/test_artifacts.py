@@ -243,8 +243,16 @@ def test_missing_and_unfinished_folders_are_refused(tmp_path: Path, kind: type[A
     with pytest.raises(PipelineError, match=f"no manifest.json, so it is not a finished .* python -m {command}"):
         kind.load(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(PipelineError, match="no such folder"):
+    with pytest.raises(PipelineError, match=r"file: is a file.*; expected a finished"):
         kind.load(tmp_path / "file")
+
+
+def test_an_unfinished_run_is_to_be_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(PipelineError, match=r"python -m pipeline.train, or go on with it by --resume$"):
+        Run.load(tmp_path)
+    with pytest.raises(PipelineError, match=r"python -m pipeline.prepare$"):
+        PreparedDataset.load(tmp_path)
 
 
 @pytest.mark.parametrize("kind", [Run, Report])

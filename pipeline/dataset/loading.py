@@ -1,6 +1,7 @@
 """From files to examples: read, labelled, cleaned, corrected by hand."""
 
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -129,7 +130,7 @@ def load(options: LoadOptions) -> Loaded:
     task = Task(labels=classes.labels, instruction=options.instruction)
     if options.labels is None and not set(task.labels) <= set(SENTIMENT_LABELS):
         order = ",".join(task.labels)
-        log.info("classes in alphabetical order; if they go from low to high, say how: --labels %s", order)
+        log.info("classes in alphabetical order; if they go from low to high, say how: --labels %s", shlex.quote(order))
         counts = Counter(label for column in labels.values() for label in column if label is not None)
         if (doubt := doubts({label: counts[label] for label in task.labels})) is not None:
             log.info("%s", doubt)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import dump_json, new_folder, read_json, sha256_of, write_text
-from pipeline.errors import PipelineError, first_line
+from pipeline.errors import PipelineError, did_you_mean, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -116,9 +116,10 @@ def check_base_model(name: str) -> None:
         if not path.is_file():
             raise PipelineError(f"{name}: no such GGUF file")
     elif path.exists() or name.count("/") != 1 or not all(name.split("/")) or name.startswith((".", "~")):
+        absent = "; no such folder" if "/" in name and not path.exists() else did_you_mean(name, EMBEDDED)
         raise PipelineError(
             f"--base_model {name}: expected {', '.join(EMBEDDED)}, a model folder, a .gguf file, or a hub id "
-            "like HuggingFaceTB/SmolLM2-360M-Instruct"
+            f"like HuggingFaceTB/SmolLM2-360M-Instruct{absent}"
         )
 
 
@@ -264,8 +265,8 @@ def _from_hub(name: str, commit: str | None) -> Path:
         return Path(snapshot_download(name, revision=commit, allow_patterns=[f"*{suffix}" for suffix in _DECISIVE]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise PipelineError(
-            f"--base_model {name}: not found on the hub or the hub cannot be reached: {first_line(error)}; "
-            f"give a local folder, or {', '.join(EMBEDDED)}"
+            f"--base_model {name}: no such folder, and not found on the hub, or the hub cannot be reached: "
+            f"{first_line(error)}; give a local folder, or {', '.join(EMBEDDED)}"
         ) from error
 
 
