@@ -61,6 +61,7 @@ class Lock:
                 ) from busy
             if not self._is_current(descriptor):  # its holder finished and removed it between the two lines above
                 os.close(descriptor)
+                self._folder.mkdir(parents=True, exist_ok=True)  # it may have removed that too
                 continue
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -22,6 +22,8 @@ from pipeline.artifacts import (
     Run,
     refuse_changes,
     refuse_existing,
+    sha256_of,
+    without_home,
     write_manifest,
     write_text,
 )
@@ -43,6 +45,8 @@ log = logging.getLogger("pipeline.train")
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
+LOG = "training.jsonl"
+SEARCH = "search.jsonl"
 
 _MANY_UNPARSED = 0.1
 _GO_ON = "go on with the same command and --resume"
@@ -153,6 +157,7 @@ def train(config: TrainConfig) -> Path | None:
     train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
     if not train_rows or not val_rows:
         raise PipelineError(f"{config.dataset}: expected rows in train.json and val.json; prepare it with more tweets")
+    existed = os.path.lexists(out)
     with Lock(out) as lock:
         first = _first()
         if first:
@@ -164,6 +169,7 @@ def train(config: TrainConfig) -> Path | None:
         from pipeline.model.encoding import Encoder
         from pipeline.model.loading import load_tokenizer, place
         from pipeline.model.processes import Processes
+        from pipeline.model.training import check_model
 
         placement = place(config.precision, config.device)
         processes = Processes(placement.device)
@@ -174,6 +180,7 @@ def train(config: TrainConfig) -> Path | None:
             )
         base = resolve_base_model(config.base_model)
         encoder = Encoder(load_tokenizer(base), dataset.task, config.max_length)
+        check_model(base, placement, encoder, _settings(config)[0])
         if first:
             out.mkdir(parents=True, exist_ok=True)
             lock.take()
@@ -186,7 +193,7 @@ def train(config: TrainConfig) -> Path | None:
             "tuning %s in %s on %s: %d tweets, %d for validation, %d classes",
             base.name, placement.precision, placement.device, len(train_rows), len(val_rows), len(dataset.task.labels),
         )  # fmt: skip
-        try:
+        with _removed_if_unused(out, new=first and not existed), _going_on(out):
             found: dict[str, Any] = {}
             if config.search:
                 from pipeline.searching import search_settings
@@ -212,13 +219,43 @@ def train(config: TrainConfig) -> Path | None:
                 config, dataset, base, placement, encoder, (train_rows, val_rows), fingerprint, checkpoint,
                 processes=processes, found=found,
             )  # fmt: skip
-        except KeyboardInterrupt as error:  # while nothing is trained, but loaded or checked
-            raise StoppedError(f"{out}: stopped; {_GO_ON}") from error
         if first:
             # Only now: without checkpoints a run that is killed at this moment would have to begin again.
             _tidy(out, lock)
         processes.part()
     return out if first else None
+
+
+@contextlib.contextmanager
+def _going_on(out: Path) -> Iterator[None]:
+    """A block that may be stopped at any moment; while nothing is trained, but loaded or checked, it is said here."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise StoppedError(f"{out}: stopped; {_GO_ON}") from error
+
+
+@contextlib.contextmanager
+def _removed_if_unused(out: Path, *, new: bool) -> Iterator[None]:
+    """A block after whose failure the folder is gone again, if it is new and nothing in it can be gone on with.
+
+    What was refused would else stand in the way of the corrected command.
+    """
+    try:
+        yield
+    except BaseException:
+        done = (out / LOG, out / SEARCH)
+        if (
+            new
+            and not any((out / CHECKPOINTS).glob("[!.]*"))
+            and not any(p.is_file() and p.stat().st_size for p in done)
+        ):
+            # First under another name, at once: the lock in it goes with it, and another run may take the place.
+            aside = out.with_name(f".{out.name[:50]}.{os.getpid()}")
+            with contextlib.suppress(OSError):
+                out.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
 def _first() -> bool:
@@ -273,19 +310,11 @@ def _is_ours(path: Path) -> bool:
 
 def _finished(config: TrainConfig) -> Path:
     """A run that needs no going on."""
-    from pipeline.searching import with_settings
-
     run = Run.load(config.out)
-    if config.search and (found := run.manifest.get("search")):
-        # The manifest has the options that a search chose, where the same command has those that it began with.
-        chosen, given = (found[which]["settings"] for which in ("chosen", "given"))
-        if with_settings(config, given) == dataclasses.replace(config, search=None):
-            config = with_settings(config, chosen)
-    before, now = run.manifest.get("config", {}), _options(config)
-    changed = [name for name in now if name in before and name not in _ELSEWHERE and before[name] != now[name]]
-    if changed:
-        log.warning(
-            "%s: was made with another %s; to change that, choose another --out", run.folder, ", ".join(changed)
+    if changed := _changes(run, config):
+        raise PipelineError(
+            f"{run.folder}: is finished already, and was made with other options: {', '.join(changed)}; choose another "
+            "--out"
         )
     log.info("%s: is finished already", run.folder)
     if (run.folder / CHECKPOINTS).exists() or (run.folder / LOCK).exists():  # killed when it had just finished
@@ -293,6 +322,39 @@ def _finished(config: TrainConfig) -> Path:
             lock.take()
             _tidy(run.folder, lock)
     return run.folder
+
+
+def _changes(run: Run, config: TrainConfig) -> list[str]:
+    """What a finished run would be made with now, where it is not what it was made with, as ``seed 1 -> 2``.
+
+    Paths do not count but what they lead to, if it is there, nor what an older version did not know.
+    """
+    from pipeline.model.base import folder_fingerprint
+
+    before, now = _flat(run.manifest.get("config", {})), _flat(_options(config))
+    if config.search and (found := run.manifest.get("search")):
+        # The manifest has the options that a search chose, where the same command has those that it began with.
+        before |= {**found["given"]["settings"], "search": config.search}
+    pairs = [(name, before[name], now[name]) for name in now if name in before and name not in _ELSEWHERE]
+    for name in ("precision", "device"):
+        if getattr(config, name) != "auto":
+            pairs.append((name, run.manifest.get(name), getattr(config, name)))
+    if (Path(config.dataset) / MANIFEST).is_file():
+        parent = run.manifest["parents"]["dataset"]
+        other = sha256_of(Path(config.dataset) / MANIFEST) != parent["sha256"]
+        pairs.append(("dataset", parent["path"], f"{config.dataset} with other rows" if other else parent["path"]))
+    base, path = run.manifest["base_model"], Path(config.base_model)
+    if without_home(config.base_model) != base["name"]:
+        digest = folder_fingerprint(path) if path.is_dir() else sha256_of(path) if path.is_file() else None
+        pairs.append(("base_model", base["name"], base["name"] if digest == base["fingerprint"] else config.base_model))
+    return [f"{name} {old} -> {new}" for name, old, new in pairs if old != new]
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with those of the adapter beside them, each by its name on the command line."""
+    lora = options.get("lora") or {}
+    others = {name: value for name, value in options.items() if name != "lora"}
+    return {**others, **{f"lora.{name}": value for name, value in lora.items()}}
 
 
 def _tidy(out: Path, lock: Lock) -> None:
@@ -314,12 +376,10 @@ def _fingerprint(
     Paths do not count but what they lead to, nor ``auto`` but what it came to. The number of processes is that of
     torchrun.
     """
-    options = {name: value for name, value in _options(config).items() if name not in _ELSEWHERE}
-    lora = options.pop("lora")
+    options = {name: value for name, value in _flat(_options(config)).items() if name not in _ELSEWHERE}
     packages = ("torch", "transformers", "peft", *(("bitsandbytes",) if placement.quantised else ()))
     return {
         **options,
-        **{f"lora.{name}": value for name, value in lora.items()},
         "dataset": dataset.sha256,
         "base_model": base.fingerprint,
         "precision": placement.precision,
@@ -376,8 +436,10 @@ def _tune(
     } | ({"search": found} if found else {})
     write_manifest(out, "run", task, content, skip=("tensorboard", CHECKPOINTS, LOCK))
     log.info(
-        "trained %d steps in %.0f s (%.1f tweets/s); kept step %d, %s %.3f on validation; reloaded and the same",
-        result.steps, result.seconds, result.tweets_per_second, result.best_step, config.select_by, result.best_score,
+        "trained %d steps in %.0f s (%.1f tweets/s), with validation %.0f s; kept step %d, %s %.3f on validation; "
+        "reloaded and the same",
+        result.steps, result.training_seconds, result.tweets_per_second, result.seconds, result.best_step,
+        config.select_by, result.best_score,
     )  # fmt: skip
     if result.unparsed_rate > _MANY_UNPARSED:
         log.warning(

@@ -323,6 +323,10 @@ def test_a_run_is_scored_on_its_own_test_split_only(
         (["--lora.r", "-1"], "--lora.r: expected a number above 0"),
         (["--warmup", "1.5"], "--warmup: expected a share from 0 up to but not 1"),
         (["--base_model", "nonsense"], "--base_model nonsense: expected smollm2-135m"),
+        (["--lora.last_layers", "31"], "lora.last_layers: this model has 2 layers, got 31; lower it"),
+        (["--lora.target_modules", "[W_pack]"], "no linear layer named W_pack; expected some of down_proj"),
+        (["--lora.variant", "pissa", "--precision", "bf16"], "lora.variant pissa: expected weights in fp32"),
+        (["--max_length", "1000"], "reads at most 512 tokens; lower it"),
         (["--max_length", "10"], "max_length: the instruction and the labels alone need"),
         (["--device", "cuda"], "--device cuda: this PyTorch sees no CUDA GPU"),
     ],
@@ -342,4 +346,37 @@ def test_impossible_settings_are_told_before_anything_is_written(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
-    assert not (tmp_path / "run").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("existed", "names"), [(False, []), (True, [".lock", "config.yaml"])])
+def test_a_run_that_failed_before_its_first_checkpoint_is_not_in_the_way(
+    prepared: Path,
+    tiny_llama: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    existed: bool,
+    names: list[str],
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError("the weights do not fit")
+
+    out = tmp_path / "run"
+    if existed:
+        out.mkdir()
+    monkeypatch.setattr("pipeline.model.training.load_base", full)
+    arguments = ["--dataset", prepared, "--out", out, "--base_model", tiny_llama, *QUICK]
+    assert run(train.main, *arguments, *(["--resume"] if existed else [])) == 4
+    assert "the weights do not fit" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.glob("run/*")) == names
+    assert [path.name for path in tmp_path.iterdir()] == (["run"] if existed else [])
+
+
+def test_an_adapter_names_its_model_as_the_user_knows_it(job: dict[str, Path], tiny_llama: Path) -> None:
+    from peft import PeftConfig
+
+    adapter = job["run"] / "adapter"
+    assert sorted(path.name for path in adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert str(tiny_llama.parent) not in (adapter / "adapter_config.json").read_text()
+    assert PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path == tiny_llama.name

@@ -233,17 +233,25 @@ def test_a_run_without_a_good_checkpoint_is_refused(
         assert f"all of them are damaged; remove {out / 'checkpoints'} to begin again, or choose another --out" in said
 
 
-def test_a_finished_run_of_other_options_says_so(
-    workshop: tuple[Bench, Executor],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+def test_a_finished_run_of_other_options_is_refused(
+    workshop: tuple[Bench, Executor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench, _ = workshop
     out = shutil.copytree(bench.folder / "reference", tmp_path / "run")
     before = {path: sha256_of(path) for path in out.rglob("*") if path.is_file()}
-    with pytest.raises(SystemExit) as stopped:
-        train.main(["--dataset", "gone", "--out", str(out), "--resume", *OPTIONS, "--seed", "5"])
-    assert (stopped.value.code, capsys.readouterr().out) == (0, f"{out}\n")
-    assert "was made with another seed; to change that, choose another --out" in caplog.text
+    moved = shutil.copytree(bench.folder / "model", tmp_path / "moved")
+    same = ("--dataset", "gone", "--base_model", moved, "--out", out, "--resume")
+    assert failing(capsys, *same)[0] == 0  # it is the same model, and the data set is not needed any more
+    for change, told in (
+        (("--seed", "5"), "seed 1 -> 5;"),
+        (("--lora.r", "3", "--epochs", "5"), "epochs "),
+        (("--precision", "bf16"), "precision fp32 -> bf16;"),
+        (("--base_model", "smollm2-135m"), f"base_model {bench.folder / 'model'} -> smollm2-135m;"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            train.main([*map(str, same), *OPTIONS, *change])
+        said = capsys.readouterr().err
+        assert (stopped.value.code, said.count("\n")) == (1, 1)
+        assert f"{out}: is finished already, and was made with other options: {told}" in said
+        assert said.endswith("; choose another --out\n")
     assert {path: sha256_of(path) for path in out.rglob("*") if path.is_file()} == before

@@ -1,5 +1,6 @@
 """LoRA adapters: put on a base model, and checked after they are saved."""
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.utils import CONFIG_NAME
 from safetensors import safe_open
 
+from pipeline.artifacts import read_json, write_text
 from pipeline.errors import PipelineError
 from pipeline.model.loading import is_quantised, quiet, set_mode
 from pipeline.model.lora_linear import in_few_passes
@@ -44,14 +47,8 @@ def add_lora(model: Any, settings: LoraSettings) -> Any:
         PipelineError: a target names no linear layer (PEFT itself trains the others without a word), or the model has
             too few layers or digits for the settings.
     """
-    names = _targets(model, settings.target_modules)
-    depth = model.config.num_hidden_layers
-    last = settings.last_layers
-    if last is not None and last > depth:
-        raise PipelineError(f"lora.last_layers: this model has {depth} layers, got {last}; lower it")
-    if settings.variant == "pissa" and model.dtype != torch.float32:
-        # It moves the largest part of the weights into the adapter; what is left would be rounded a second time.
-        raise PipelineError(f"lora.variant pissa: expected weights in fp32, got {model.dtype}; add --precision fp32")
+    names = check_lora(model, settings, model.dtype)
+    depth, last = model.config.num_hidden_layers, settings.last_layers
     config = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -77,12 +74,40 @@ def add_lora(model: Any, settings: LoraSettings) -> Any:
     return tuned
 
 
+def check_lora(model: Any, settings: LoraSettings, dtype: torch.dtype) -> list[str]:
+    """Makes sure that a model can have this adapter; its layers need no weights for that.
+
+    Args:
+        model: the base model.
+        settings: the adapter.
+        dtype: of the model's weights, once it has some.
+
+    Returns:
+        The last parts of the names of the layers that get the adapter.
+
+    Raises:
+        PipelineError: a target names no linear layer, or the model has too few layers or digits for the settings.
+    """
+    names = _targets(model, settings.target_modules)
+    depth, last = model.config.num_hidden_layers, settings.last_layers
+    if last is not None and last > depth:
+        raise PipelineError(f"lora.last_layers: this model has {depth} layers, got {last}; lower it")
+    if settings.variant == "pissa" and dtype != torch.float32:
+        # It moves the largest part of the weights into the adapter; what is left would be rounded a second time.
+        raise PipelineError(f"lora.variant pissa: expected weights in fp32, got {dtype}; add --precision fp32")
+    return names
+
+
 class AdapterFiles:
     """How an adapter is saved: as plain LoRA for the model as it was, whatever its training began with."""
 
-    def __init__(self, model: Any, beginning: Path) -> None:
-        """Keeps in the folder ``beginning`` what converts the adapter later, where one needs converting (PiSSA)."""
+    def __init__(self, model: Any, beginning: Path, base_model: str) -> None:
+        """Keeps in the folder ``beginning`` what converts the adapter later, where one needs converting (PiSSA).
+
+        ``base_model`` is the name by which the adapter's config calls the model that it is for.
+        """
         self._model = model
+        self._base_model = base_model
         self._beginning: Path | None = None
         config = model.peft_config["default"]
         if config.init_lora_weights == "pissa":
@@ -99,6 +124,11 @@ class AdapterFiles:
                 self._model.save_pretrained(folder)
             else:
                 self._model.save_pretrained(folder, path_initial_model_for_weight_conversion=str(self._beginning))
+        # PEFT's card is a form that nobody has filled in; the report writes one. Its config would name a folder of this
+        # machine. PEFT itself must not know the name: with each adapter it saves it would look for it on the hub.
+        (folder / "README.md").unlink(missing_ok=True)
+        config = read_json(folder / CONFIG_NAME) | {"base_model_name_or_path": self._base_model}
+        write_text(folder / CONFIG_NAME, json.dumps(config, indent=2, sort_keys=True))
 
 
 def check_adapter(folder: Path) -> None:

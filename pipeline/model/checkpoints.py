@@ -141,7 +141,7 @@ class Checkpoints(TrainerCallback):
         self._trainer, self._validation = trainer, validation
         if self._progress is not None:
             validation.restore(self._progress["validation"])
-            logger.info("going on behind step %d", self.step)
+            logger.info("going on after step %d", self.step)
         parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         check_room(self.run, parameters)
         if self._processes.first:

@@ -61,7 +61,7 @@ class Layout:
         if not lowest:
             return
         try:
-            sample = LowerLayers(model, lowest, packed, trial, scratch / "trial.bin")
+            sample = LowerLayers(model, lowest, packed, trial, scratch / "trial.bin", bar=False)
         except (AttributeError, TypeError) as error:
             self._tell("the last layers alone", first_line(error))
             return

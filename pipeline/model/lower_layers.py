@@ -27,7 +27,14 @@ class LowerLayers:
     """
 
     def __init__(
-        self, model: Any, count: int, collator: PackedCollator, examples: Sequence[Example], path: Path
+        self,
+        model: Any,
+        count: int,
+        collator: PackedCollator,
+        examples: Sequence[Example],
+        path: Path,
+        *,
+        bar: bool = True,
     ) -> None:
         """Computes the states.
 
@@ -37,6 +44,7 @@ class LowerLayers:
             collator: what lays batches out.
             examples: all of the training.
             path: the file to write; one that is there is replaced.
+            bar: whether to show one while it computes.
 
         Raises:
             ShortageError: the disk has no room for the file.
@@ -54,7 +62,7 @@ class LowerLayers:
         _allocate(path, needed)
         flat = torch.from_file(str(path), shared=True, size=ends[-1] * hidden, dtype=model.dtype)
         self.states = flat.view(-1, hidden)
-        self._compute(model, examples)
+        self._compute(model, examples, bar=bar)
 
     @property
     def megabytes(self) -> float:
@@ -92,16 +100,16 @@ class LowerLayers:
         finally:
             self._decoder.layers = before
 
-    def _compute(self, model: Any, examples: Sequence[Example]) -> None:
+    def _compute(self, model: Any, examples: Sequence[Example], *, bar: bool) -> None:
         norm, above = self._decoder.norm, range(self._count, len(self._layers))
-        bar = tqdm(total=len(examples), desc="frozen layers", unit="tweet", leave=None, disable=None)
+        shown = tqdm(total=len(examples), desc="frozen layers", unit="tweet", leave=None, disable=None if bar else True)
         try:
             self._decoder.norm = nn.Identity()  # it comes after the last layer
             with (
                 torch.inference_mode(),
                 attention(model, NAME),
                 self._without(above),
-                bar,
+                shown,
             ):
                 for batch in _batches(examples):
                     inputs = {name: t.to(model.device) for name, t in self._collator(batch).items()}
@@ -110,7 +118,7 @@ class LowerLayers:
                     self.states[: self._prefix] = states[: self._prefix]
                     start = self._start[id(batch[0])]
                     self.states[start : start + len(states) - self._prefix] = states[self._prefix :]
-                    bar.update(len(batch))
+                    shown.update(len(batch))
         finally:
             self._decoder.norm = norm
 

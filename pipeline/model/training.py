@@ -16,14 +16,14 @@ from transformers.trainer_callback import PrinterCallback
 
 from pipeline.artifacts import Row
 from pipeline.errors import PipelineError
-from pipeline.model.adapter import AdapterFiles, LoraSettings, add_lora, check_adapter
+from pipeline.model.adapter import AdapterFiles, LoraSettings, add_lora, check_adapter, check_lora
 from pipeline.model.base import BaseModel
 from pipeline.model.checkpoints import LOG, Checkpoint, Checkpoints
 from pipeline.model.decoding import Classifier, Decoded
 from pipeline.model.encoding import Encoder
 from pipeline.model.examples import CompletionLoss, Schedule, class_weights, encode_examples, in_order
 from pipeline.model.layout import Layout
-from pipeline.model.loading import Placement, load_base, load_tuned, quiet
+from pipeline.model.loading import Placement, load_base, load_tuned, quiet, without_weights
 from pipeline.model.processes import Processes
 from pipeline.model.progress import TrainingLog, TrainingProgress, tensorboard
 from pipeline.model.shortage import is_out_of_memory
@@ -148,13 +148,13 @@ def attempt(
     """
     set_seed(settings.seed)
     model = load_base(base, placement)
-    context = getattr(model.config, "max_position_embeddings", encoder.max_length)
-    if context < encoder.max_length:
-        raise PipelineError(f"--max_length {encoder.max_length}: {base.name} reads at most {context} tokens; lower it")
+    _check_context(model, base, encoder)
     classifier = Classifier(add_lora(model, lora), encoder)
     checkpoints = Checkpoints(folder, settings.checkpoint_steps, fingerprint or {}, resumed, processes)
     try:
-        return _train(classifier, train, val, lora, settings, score, checkpoints, processes=processes, watch=watch)
+        return _train(
+            classifier, base, train, val, lora, settings, score, checkpoints, processes=processes, watch=watch
+        )
     except (RuntimeError, MemoryError) as error:
         # Where tweets are decoded it says so itself, and other options matter.
         if not is_out_of_memory(error) or (type(error) is MemoryError and error.args):
@@ -165,6 +165,23 @@ def attempt(
         ) from error
 
 
+def check_model(base: BaseModel, placement: Placement, encoder: Encoder, lora: LoraSettings) -> None:
+    """Finds out, before weights are loaded, whether a model can be trained so.
+
+    Raises:
+        PipelineError: a LoRA target does not exist, or the model has too few layers or digits, or reads too few tokens.
+    """
+    model = without_weights(base)
+    _check_context(model, base, encoder)
+    check_lora(model, lora, placement.dtype)
+
+
+def _check_context(model: Any, base: BaseModel, encoder: Encoder) -> None:
+    context = getattr(model.config, "max_position_embeddings", encoder.max_length)
+    if context < encoder.max_length:
+        raise PipelineError(f"--max_length {encoder.max_length}: {base.name} reads at most {context} tokens; lower it")
+
+
 def steps_of(settings: TrainingSettings, tweets: int) -> int:
     """Optimizer steps of a training on so many tweets: as many as the epochs take, up to the limit."""
     steps = math.ceil(settings.epochs * tweets / settings.batch_size)
@@ -173,6 +190,7 @@ def steps_of(settings: TrainingSettings, tweets: int) -> int:
 
 def _train(
     classifier: Classifier,
+    base: BaseModel,
     train: Sequence[Row],
     val: Sequence[Row],
     lora: LoraSettings,
@@ -204,7 +222,7 @@ def _train(
         chosen_by=settings.select_by,
         patience=settings.patience,
         adapter=checkpoints.best,
-        files=AdapterFiles(model, checkpoints.workspace / "beginning"),
+        files=AdapterFiles(model, checkpoints.workspace / "beginning", base.public_name),
         processes=processes,
         stop=checkpoints.stop,
         decoding=layout.decoding,

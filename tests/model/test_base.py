@@ -102,6 +102,20 @@ def test_what_is_no_base_model_is_told_at_once(tmp_path: Path, name: str, messag
         check_base_model(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "public"),
+    [
+        ("smollm2-135m", "smollm2-135m"),
+        ("org/name", "org/name"),
+        ("{folder}", "tiny-llama"),
+        ("{folder}/", "tiny-llama"),
+        ("{folder}/config.json", "config.json"),
+    ],
+)
+def test_the_public_name_of_a_model_has_no_folder_of_this_machine(tiny_llama: Path, name: str, public: str) -> None:
+    assert BaseModel(name.format(folder=tiny_llama), "/home/me/.cache/x", "0").public_name == public
+
+
 def test_a_folder_is_known_by_its_content(tiny_llama: Path, tmp_path: Path) -> None:
     a = resolve_base_model(str(tiny_llama))
     copy = tmp_path / "copy"

@@ -101,6 +101,6 @@ def test_two_processes_that_are_told_to_stop_go_on_to_the_same_adapter(
     assert not (stopped / "manifest.json").exists()
     result = in_two(stopped, given | {"resume": "true"})
     assert result.returncode == 0, result.stderr
-    assert "going on behind step" in result.stderr
+    assert "going on after step" in result.stderr
     assert (stopped / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
     assert losses(stopped) == losses(whole)

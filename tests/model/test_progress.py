@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline.errors import PipelineError
-from pipeline.model.progress import TrainingLog, tensorboard
+from pipeline.model.progress import TrainingLog, TrainingProgress, _duration, tensorboard
 
 RECALLS = {"Negative": 0.25, "so / so": 1.0, "good: <b>\u202e": 0.0, "eval_recall/x": 0.5}
 LOGS = {"eval_loss": 0.3, "eval_macro_f1": 0.6, **{f"eval_recall/{k}": v for k, v in RECALLS.items()}, "epoch": 1.5}
@@ -51,3 +52,53 @@ def test_tensorboard_draws_the_recall_of_each_class_and_says_nothing(
     found = {tag: events.Scalars(tag)[0].value for tag in events.Tags()["scalars"]}
     assert len([tag for tag in found if tag.startswith("eval/recall/")]) == len(RECALLS)
     assert found["eval/recall/Negative"] == RECALLS["Negative"]
+
+
+def test_where_there_is_no_terminal_each_validation_is_a_line(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("pipeline.model.progress.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    state = SimpleNamespace(global_step=10, max_steps=20)  # gone on with after step 10
+    progress = TrainingProgress(8, "macro_f1")
+    with caplog.at_level(logging.INFO, logger="pipeline"):
+        progress.on_train_begin(None, state, None)
+        for _ in range(4):
+            progress.on_step_begin(None, state, None)
+            clock[0] += 2
+            state.global_step += 1
+            progress.on_step_end(None, state, None)
+        progress.on_log(None, state, None, {"loss": 0.5})
+        clock[0] += 4  # the validation
+        progress.on_log(None, state, None, {"eval_loss": 0.831, "eval_macro_f1": 0.5126})
+        progress.on_train_end(None, state, None)
+    # 4 steps of 8 tweets in 8 s; with the validation a step took 3 s, and 6 are left.
+    assert [record.message for record in caplog.records] == [
+        "step 14 of 20: macro-F1 0.513, loss 0.831 on validation; 4.0 tweets/s, 18 s left"
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_has_a_bar_of_steps_and_no_lines(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    state = SimpleNamespace(global_step=0, max_steps=2)
+    progress = TrainingProgress(8, "macro_f1")
+    with caplog.at_level(logging.INFO, logger="pipeline"):
+        progress.on_train_begin(None, state, None)
+        for state.global_step in (1, 2):
+            progress.on_step_begin(None, state, None)
+            progress.on_step_end(None, state, None)
+        progress.on_log(None, state, None, {"eval_macro_f1": 0.25})
+        progress.on_train_end(None, state, None)
+    said = capsys.readouterr().err
+    assert " 2/2 " in said
+    assert "tweets/s=" in said
+    assert "val macro-F1=0.250" in said
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(3.4, "3 s"), (99.2, "99 s"), (600, "10 min"), (7200, "2.0 h")])
+def test_times_are_told_in_units_that_suit(seconds: float, told: str) -> None:
+    assert _duration(seconds) == told
