@@ -108,7 +108,12 @@ def judge(
             f"{given.score:.3f}: a gain of {choice.gain:.3f}, standard error {choice.standard_error:.3f}; the best of "
             f"{len(complete)} was also lucky, {choice.lasting_gain:+.3f} of it would be left on other tweets"
         )
-        if best is given:
+        if all(answer is None for trial in complete for answer in trial.answers or ()):
+            sentence = (
+                f"no answer of any trial was a label, {given.steps} steps are too few to compare settings: they stay "
+                "as given; raise --search_share, or train longer"
+            )
+        elif best is given:
             sentence = f"no trial was better on validation than the settings as given, {select_by} {given.score:.3f}"
         elif chosen is given:
             sentence += "; not distinguishable from the settings as given, which are kept"
