@@ -17,6 +17,9 @@ from pipeline.scoring.training_sentence import brief, sentences
 _UNKNOWN_NOISE = 0.02  # where the prepared data set does not say how many validation tweets there are
 _GAIN = 0.01  # of macro-F1 in the last quarter: what is worth training longer for
 _LOSS_RISE = 1.1
+_LOSS_FALL = 0.98  # of the validation before: what has fallen less is level
+# As in the alarms of the data: with fewer validation tweets, single ones decide.
+_FEW_ROWS, _FEW_OF_A_CLASS = 30, 3
 _POINTS = 200  # of a curve: as many as a figure can show
 
 _CONFIG = ("batch_size", "epochs", "max_steps", "learning_rate", "warmup", "evaluations", "seed")
@@ -40,7 +43,9 @@ def training_curves(
         None where no validation was written down. Else ``loss``, pairs of step and training loss, at most 200;
         ``validations`` by step (``recall`` is None in runs that did not write it); ``kept``, one of them; ``noise``,
         and whether it is ``noise_known``, from the number of tweets; ``trend`` as ``trend_of`` names it;
-        ``largest_drop``; ``never_found``, the classes whose recall never left 0; ``settings`` and ``cost``; ``brief``,
+        ``largest_drop``; ``never_found``, the classes whose recall never left 0; ``loss_falling``,
+        whether that on validation still fell at the end; ``validation_rows`` and whether they are
+        ``few_validation_rows``; ``settings`` and ``cost``; ``brief``,
         one line, and ``sentences``.
     """
     records = [line for line in lines if isinstance(line, Mapping) and _number(line, "step") is not None]
@@ -66,6 +71,9 @@ def training_curves(
         "settings": _settings(run, config),
         "cost": {key: result.get(key) for key in _RESULT},
     }
+    found["loss_falling"] = _loss_falling(validations)
+    found["few_validation_rows"] = bool(known) and (sum(known) < _FEW_ROWS or min(known) < _FEW_OF_A_CLASS)
+    found["validation_rows"] = sum(known) or None
     return found | {"brief": brief(found), "sentences": sentences(found, counts or {})}
 
 
@@ -111,6 +119,12 @@ def largest_drop(validations: Sequence[Validation]) -> dict[str, Any]:
     drops = [float(top) - one["macro_f1"] for top, one in zip(tops, validations, strict=True)]
     at = int(np.argmax(drops))
     return {"step": validations[at]["step"], "macro_f1": validations[at]["macro_f1"], "by": drops[at]}
+
+
+def _loss_falling(validations: Sequence[Validation]) -> bool:
+    """Whether the last loss is the least, and clearly below the one before it."""
+    losses = [one["loss"] for one in validations]
+    return len(losses) > 1 and None not in losses and losses[-1] <= _LOSS_FALL * min(losses[:-1])
 
 
 def never_found(validations: Sequence[Validation]) -> list[str]:

@@ -7,6 +7,7 @@ from pipeline.scoring.verdict import percent_text
 
 _MANY_UNPARSED = 0.1
 _NAMED = 5
+_SHOWN = 4  # losses in a sentence
 
 
 def brief(found: Mapping[str, Any]) -> str:
@@ -21,8 +22,8 @@ def brief(found: Mapping[str, Any]) -> str:
         "overfits": fell,
         "fell": fell,
         "unsteady": f"{begun}, up and down on the way",
-        "rising": f"{begun}, still rising at the end",
-        "settled": f"{begun}, level at the end",
+        "rising": f"{begun}, {'highest' if _rise(found) <= found['noise'] else 'still rising'} at the end",
+        "settled": f"{begun}, {_level(found)}",
     }[found["trend"]]
     missed = f" Never found: {_listed(found['never_found'])}." if found["never_found"] else ""
     unparsed = kept["unparsed_rate"] or 0
@@ -90,6 +91,11 @@ def _trend(found: Mapping[str, Any]) -> str:
             f"validation by {low['by']:.3f}, more than twice the noise of {noise:.3f}. Which step is kept is partly "
             "luck; a lower learning rate or larger batches make the way steadier."
         )
+    if found["trend"] == "rising" and (rise := _rise(found)) <= noise:
+        return (
+            f"Macro-F1 was highest at the end, {score}, by {rise:.3f} above the best before; that is within the noise "
+            f"of {noise:.3f} and may be luck. Longer training may give more, or not (epochs, max_steps)."
+        )
     if found["trend"] == "rising":
         return (
             f"Macro-F1 was still rising at the end, where it was best, {score}: longer training may give more "
@@ -100,7 +106,38 @@ def _trend(found: Mapping[str, Any]) -> str:
         if kept == last
         else f"the last, {end}, is within the noise of {noise:.3f} of the best, {score} at {at}"
     )
+    if found["few_validation_rows"] and not _cut_while_falling(found):
+        return (
+            f"Macro-F1 was level at the end, as far as {found['validation_rows']:,} validation tweets can "
+            f"tell: {level}. They are too few to say whether more steps would help."
+        )
+    if _cut_while_falling(found):
+        losses = [f"{one['loss']:.3f}" for one in found["validations"][-_SHOWN:]]
+        unsure = "; so few validation tweets cannot tell" if found["few_validation_rows"] else ""
+        return (
+            f"Macro-F1 was level at the end: {level}{unsure}. But the training was cut short while the loss on "
+            f"validation was still falling ({', '.join(losses)}): longer training may give more (max_steps)."
+        )
     return f"Macro-F1 was level at the end: {level}. Nothing here says that more steps would help."
+
+
+def _level(found: Mapping[str, Any]) -> str:
+    """What the one line says of a curve that was level at its end."""
+    if _cut_while_falling(found):
+        return "level at the end, but cut short while the loss was still falling"
+    few = found["few_validation_rows"]
+    return "level at the end" + (f", as far as {found['validation_rows']:,} tweets can tell" if few else "")
+
+
+def _rise(found: Mapping[str, Any]) -> float:
+    """How far the last macro-F1 is above the best before it."""
+    scores = [one["macro_f1"] for one in found["validations"]]
+    return float(scores[-1] - max(scores[:-1], default=0.0))
+
+
+def _cut_while_falling(found: Mapping[str, Any]) -> bool:
+    """Whether a limit on the steps ended a training that was still getting better by its loss."""
+    return bool(_limit(found)) and found["loss_falling"]
 
 
 def _limit(found: Mapping[str, Any]) -> str:

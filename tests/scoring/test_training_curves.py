@@ -242,3 +242,48 @@ def test_the_settings_and_the_cost_are_listed_as_far_as_they_are_known() -> None
     bare = training_curves(make_lines(), {}, labels=LABELS)
     assert bare
     assert dict(facts(bare)) == {"steps": "400"}
+
+
+def short(scores: tuple[float, ...], losses: tuple[float, ...], counts: dict[str, int]) -> dict[str, Any]:
+    """What is found of a training that a limit on its steps ended after half of its epochs."""
+    lines = make_lines(scores, losses=losses)
+    for line in lines:
+        line["epoch"] /= 2
+    found = training_curves(lines, make_run(400), labels=LABELS, counts=counts)
+    assert found is not None
+    return found
+
+
+def test_a_training_cut_short_while_its_loss_fell_may_gain_by_more_steps() -> None:
+    found = short((0.30, 0.60, 0.705, 0.71), (2.88, 0.96, 0.56, 0.51), COUNTS)
+    assert found["trend"] == "settled"
+    assert "still falling (2.880, 0.960, 0.560, 0.510): longer training may give more" in found["sentences"][0]
+    assert found["brief"].endswith("level at the end, but cut short while the loss was still falling.")
+    level = short((0.30, 0.60, 0.705, 0.71), (2.88, 0.96, 0.52, 0.515), COUNTS)
+    assert level["sentences"][0].endswith("Nothing here says that more steps would help.")
+    # Not cut short, so that the loss fell to the end of the schedule that was asked for.
+    whole = read(make_lines((0.30, 0.60, 0.705, 0.71), losses=(2.88, 0.96, 0.56, 0.51)), 400)
+    assert whole["sentences"][0].endswith("Nothing here says that more steps would help.")
+
+
+@pytest.mark.parametrize(
+    "counts", [dict(zip(LABELS, (5, 5, 4), strict=True)), dict(zip(LABELS, (90, 90, 2), strict=True))]
+)
+def test_few_validation_tweets_cannot_tell(counts: dict[str, int]) -> None:
+    n = sum(counts.values())
+    found = short((0.50, 0.60, 0.605, 0.61), (0.5, 0.3, 0.3, 0.3), counts)
+    assert found["sentences"][0].startswith(f"Macro-F1 was level at the end, as far as {n} validation tweets can tell")
+    assert found["sentences"][0].endswith("They are too few to say whether more steps would help.")
+    assert "Nothing here says" not in " ".join(found["sentences"])
+    falling = short((0.50, 0.60, 0.605, 0.61), (0.5, 0.4, 0.3, 0.2), counts)
+    assert "so few validation tweets cannot tell. But the training was cut short" in falling["sentences"][0]
+
+
+def test_a_rise_within_the_noise_may_be_luck() -> None:
+    small, large = read(make_lines((0.30, 0.60, 0.70, 0.715)), 400), read(make_lines((0.30, 0.50, 0.60, 0.73)), 400)
+    assert (small["trend"], large["trend"]) == ("rising", "rising")
+    assert "by 0.015 above the best before; that is within the noise of 0.0" in small["sentences"][0]
+    assert "may be luck" in small["sentences"][0]
+    assert small["brief"].endswith("highest at the end.")
+    assert "was still rising at the end" in large["sentences"][0]
+    assert large["brief"].endswith("still rising at the end.")
