@@ -304,6 +304,8 @@ def _suite(wanted: str, task: Task) -> dict[str, Any]:
     """Which tests of behaviour are run; empty for none."""
     if wanted == "auto":
         wanted = "quick" if task.labels == SENTIMENT_LABELS else "none"
+        if wanted == "none":
+            log.info("tests of behaviour left out, because they know only Negative, Neutral and Positive")
     return {} if wanted == "none" else {"seed": _SEED, "quick": wanted == "quick"}
 
 
@@ -396,6 +398,8 @@ def _baselines(rows: Mapping[str, list[Row]], task: Task) -> dict[str, list[dict
     labels = [row.output for row in rows["train"]]
     found = predict_baselines([row.input for row in rows["train"]], labels, texts, labels=task.labels, seed=_SEED)
     lists = word_list_answers(texts, task.labels, otherwise=found["majority"][0]["predicted"])
+    if not lists:
+        log.info("word lists left out, because they know only positive, neutral and negative")
     return found | {name: [{"predicted": answer} for answer in answers] for name, answers in lists.items()}
 
 

@@ -58,7 +58,7 @@ def priors(
     scenarios = {"uniform": np.full(k, 1 / k)}
     if given is not None:
         scenarios["given"] = np.array([given[label] for label in labels])
-    if estimated is not None:
+    if estimated is not None and not estimated["single"]:
         scenarios["estimated"] = np.array([estimated["classes"][label]["estimated"]["value"] for label in labels])
     return {
         "what_if": True,
@@ -67,6 +67,9 @@ def priors(
     }
 
 
+# An estimate that gives one class all of the set is of probabilities that do not fit it: under such shares, an answer
+# is right as soon as it is that class.
+_ALL = 0.995
 # Shares that were rounded to two digits may add up to a little more or less than 1.
 _ROUNDING = 0.02
 
@@ -177,6 +180,7 @@ def _estimated(
             }
             for c, label in enumerate(labels)
         },
+        "single": next((label for c, label in enumerate(labels) if value[c] > _ALL), None),
         "largest_error": float(np.abs(value - true).max()),
     }
 

@@ -98,10 +98,29 @@ def test_few_test_rows() -> None:
     classes = {"train": {"Up": 90}, "test": {"Up": 29, "Flat": 30, "Down": 12, "Moon": 0}}
     power = {"per_class": {"Down": {"support": 12, "recall_half_width": 0.246}}}
     texts = told({"classes": classes, "power": power})
-    assert [kind for kind, _ in texts] == ["few_test_rows"] * 3
-    assert "Moon has none, so nothing can be known of its recall, and the macro-F1 counts the class as 0" in texts[0][1]
-    assert "Down has 12, so its recall can be known to within 0.25 at best" in texts[1][1]
-    assert "Up has 29, so its recall can hardly be known" in texts[2][1]
+    assert [kind for kind, _ in texts] == ["few_test_rows"] * 2
+    assert (
+        "Moon has none, so nothing can be known of its recall, and the macro-F1 counts what has none as 0"
+        in (texts[0][1])
+    )
+    assert "Down has 12 (recall to within 0.25 at best), Up has 29, so their recall can hardly be known" in texts[1][1]
+    ((_, text),) = told({"classes": {"test": {"Up": 0, "Down": 0}}})
+    assert text.startswith("No test rows: Up, Down have none, so nothing can be known of their recall")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ({"Up": 14, "Down": 15}, "Too few validation rows: 29 in all, so the validation split can hardly choose"),
+        ({"Up": 90, "Down": 2, "Flat": 0}, "Too few validation rows: 92 in all, of Down 2, Flat 0, so"),
+        ({"Up": 27, "Down": 3}, None),
+        ({}, None),
+    ],
+)
+def test_few_validation_rows(rows: dict[str, int], said: str | None) -> None:
+    texts = told({"classes": {"val": rows}})
+    assert [kind for kind, _ in texts] == (["few_validation_rows"] if said else [])
+    assert not said or texts[0][1].startswith(said)
 
 
 def test_raters_that_disagree() -> None:
