@@ -2,7 +2,7 @@
 
 import csv
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate, product
 from pathlib import Path
 
@@ -52,6 +52,27 @@ def write_csv(path: Path, rows: int, seed: int = 0) -> None:
 def made_up_words(rng: random.Random, size: int) -> list[str]:
     """Words of which few are frequent and most are rare."""
     return rng.choices(_VOCABULARY, cum_weights=_CUMULATED, k=size)
+
+
+def of_length(rng: random.Random, tokens: int, count: Callable[[str], list[int]]) -> str:
+    """Words of as many tokens together as fit, which leaves out a few at most."""
+    words = made_up_words(rng, tokens)  # a word is a token or more
+    fitting, beyond = 1, len(words) + 1
+    while beyond - fitting > 1:
+        middle = (fitting + beyond) // 2
+        if len(count(" ".join(words[:middle]))) <= tokens:
+            fitting = middle
+        else:
+            beyond = middle
+    return " ".join(words[:fitting])
+
+
+def counter(model: Path) -> Callable[[str], list[int]]:
+    """Token ids of a text, by the tokenizer alone: transformers would make this process a large one."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def _changed(words: list[str], rng: random.Random, times: int) -> list[str]:

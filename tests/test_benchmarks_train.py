@@ -15,14 +15,17 @@ from sklearn.metrics import f1_score
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.decoder import Decoder
+from benchmarks.jobs import Spent, spawn
+from benchmarks.rates import Product, mixed_rate
 from benchmarks.train import factory, tables, tutorial
 from benchmarks.train.__main__ import TrainBenchmarkConfig, benchmark
-from benchmarks.train.arithmetic import Decoder, Tweet, scaffold_flops, step_flops, tweet_flops, tweets_seen
-from benchmarks.train.growth import VALIDATION, Size, counter, made_up, write_dataset
-from benchmarks.train.jobs import Job, Spent, spawn
+from benchmarks.train.arithmetic import Tweet, products, scaffold_flops, step_flops, tweet_flops, tweets_seen
+from benchmarks.train.growth import VALIDATION, Size, made_up, write_dataset
+from benchmarks.train.job import Job
 from benchmarks.train.programs import Machine, Outcome, Program, adapter, our_command, programs, trial
 from benchmarks.train.scores import judged
-from benchmarks.train.yardstick import Product, mixed_rate, products
+from benchmarks.tweets import counter
 from pipeline.artifacts import PreparedDataset, Run
 from pipeline.errors import PipelineError
 from pipeline.model.adapter import check_adapter

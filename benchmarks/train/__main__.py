@@ -1,7 +1,6 @@
 """The command ``python -m benchmarks.train``: what tuning costs, beside other programs and by the size of the data."""
 
 import logging
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,14 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import rates
+from benchmarks.decoder import Decoder
+from benchmarks.jobs import ask, environment, packages, spawn
 from benchmarks.prepare import machine
 from benchmarks.train import tables
-from benchmarks.train.arithmetic import tweets_seen
+from benchmarks.train.arithmetic import products, tweets_seen
 from benchmarks.train.growth import Size, grown
-from benchmarks.train.jobs import Job, ask, spawn
-from benchmarks.train.programs import Machine, Program, adapter, lacking, packages, programs, run, trial
+from benchmarks.train.job import Job
+from benchmarks.train.programs import Machine, Program, adapter, lacking, programs, run, trial
 from pipeline import cli
-from pipeline.artifacts import PreparedDataset, dump_json, provenance, usable_cores, write_text
+from pipeline.artifacts import PreparedDataset, dump_json, provenance, write_text
 from pipeline.errors import PipelineError
 
 log = logging.getLogger("pipeline.benchmarks.train")
@@ -108,11 +110,11 @@ def _micro(config: TrainBenchmarkConfig) -> int:
 
 def _measured(config: TrainBenchmarkConfig, scratch: Path, record: dict[str, Any]) -> Iterator[str | None]:
     """Lines of the tables; None where there is only something new in the record."""
-    environment = _environment(config, scratch)
+    variables = environment(scratch, config.threads)
     dataset = config.dataset or str(scratch / "prepared")
     if config.dataset is None:
         prepare = [sys.executable, "-m", "pipeline.prepare", "--source", _SAMPLE, "--out", dataset]
-        spawn(prepare, scratch, environment)
+        spawn(prepare, scratch, variables)
     record["dataset"] = PreparedDataset.load(dataset).sha256
     job = Job(
         model="",
@@ -129,15 +131,14 @@ def _measured(config: TrainBenchmarkConfig, scratch: Path, record: dict[str, Any
         alpha=32,
     )
     order = {
-        "what": "lengths",
         "base_model": config.base_model,
         "dataset": job.dataset,
         "max_length": job.max_length,
         "rank": job.rank,
     }
-    found, _ = ask(sys.executable, _YARDSTICK, order, scratch, environment)
+    found, _ = ask(sys.executable, _YARDSTICK, order, scratch, variables)
     job = replace(job, model=found["model"])
-    offline = {**environment, "HF_HUB_OFFLINE": "1"}  # everything is there by now
+    offline = {**variables, "HF_HUB_OFFLINE": "1"}  # everything is there by now
     place = Machine(scratch, offline, config.base_model, found["model"], found["end"])
     record |= {key: found[key] for key in ("fingerprint", "decoder", "rows", "tokens", "work")}
     record["job"] = {key: value for key, value in asdict(job).items() if key not in ("model", "dataset", "out")}
@@ -146,19 +147,6 @@ def _measured(config: TrainBenchmarkConfig, scratch: Path, record: dict[str, Any
         yield from _compared(config, job, place, record)
     if config.growth:
         yield from _growth(config, job, place, record)
-
-
-def _environment(config: TrainBenchmarkConfig, scratch: Path) -> dict[str, str]:
-    threads = str(config.threads or usable_cores())
-    variables = {
-        **os.environ,
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_DATASETS_CACHE": str(scratch / "datasets"),  # so that no round finds what one before it left
-    }
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)
-    return variables
 
 
 def _compared(config: TrainBenchmarkConfig, job: Job, place: Machine, record: dict[str, Any]) -> Iterator[str | None]:
@@ -185,7 +173,7 @@ def _compared(config: TrainBenchmarkConfig, job: Job, place: Machine, record: di
             adapters[name].append(str(adapter(chosen[name], its)))
             yield None
     record["rates"]["after"] = _rates(config, place, record)
-    record["machine_rates"] = _machine_rates(record["rates"])
+    record["machine_rates"] = rates.machine_rates(record["rates"])
     yield None
     order = {
         "base_model": config.base_model,
@@ -195,9 +183,11 @@ def _compared(config: TrainBenchmarkConfig, job: Job, place: Machine, record: di
         "candidate": tables.OURS,
     }
     record["scores"], _ = ask(sys.executable, _SCORES, order, place.scratch, place.environment)
-    for table in (tables.notes, tables.compared, tables.paired, tables.rates):
+    for table in (tables.notes, tables.compared, tables.paired):
         yield ""
         yield from table(record)
+    yield ""
+    yield from rates.table(record["rates"], "times a step")
 
 
 def _chosen(config: TrainBenchmarkConfig, place: Machine, record: dict[str, Any]) -> dict[str, Program]:
@@ -208,27 +198,18 @@ def _chosen(config: TrainBenchmarkConfig, place: Machine, record: dict[str, Any]
     chosen = {name: known[name] for name, reason in reasons.items() if reason is None}
     if not chosen:
         raise PipelineError(f"--programs: none of them can run: {'; '.join(record['skipped'].values())}")
-    record["packages"] = {name: packages(each.python, place) for name, each in chosen.items() if each.python}
+    record["packages"] = {
+        name: packages(each.python, place.scratch, place.environment) for name, each in chosen.items() if each.python
+    }
     return chosen
 
 
 def _rates(config: TrainBenchmarkConfig, place: Machine, record: dict[str, Any]) -> dict[str, Any]:
-    order = {"what": "rates", "batch_size": config.batch_size, "decoder": record["decoder"], "tokens": record["tokens"]}
-    found, _ = ask(sys.executable, _YARDSTICK, order, place.scratch, place.environment)
-    return found
-
-
-def _machine_rates(rates: dict[str, Any]) -> dict[str, float]:
-    """The better of before and after, as the machine may have been busy: a step's products, and square ones.
-
-    ``sustained`` and ``square`` are those of the middle call of a second, ``peak`` that of the fastest.
-    """
-    both = [rates[when] for when in ("before", "after")]
-    return {
-        "sustained": max(each["mixed_median"] for each in both),
-        "peak": max(each["mixed_best"] for each in both),
-        "square": max(each["rates"][0]["median"] for each in both),
-    }
+    """What the machine multiplies: the products of a step."""
+    decoder, tokens = Decoder(**record["decoder"]), record["tokens"]
+    places = round(config.batch_size * tokens["completion"])
+    read = tokens["scaffold"] + config.batch_size * (tokens["prompt"] + tokens["completion"] - 1)
+    return rates.measured(products(decoder, round(read), places), place.scratch, place.environment)
 
 
 def _round(program: Program, job: Job, place: Machine, record: dict[str, Any]) -> dict[str, Any]:

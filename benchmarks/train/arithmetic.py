@@ -1,55 +1,11 @@
 """What a training step cannot do without: the multiplications and additions of its matrix products, counted."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pipeline.errors import PipelineError
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """The shape of a model of the LLaMA family, in numbers of its ``config.json``."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    key_value_heads: int
-    head_size: int
-    vocabulary: int
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Decoder":
-        """The shape that a ``config.json`` describes.
-
-        Raises:
-            PipelineError: it describes something else.
-        """
-        try:
-            heads = int(config["num_attention_heads"])
-            return cls(
-                layers=int(config["num_hidden_layers"]),
-                hidden=int(config["hidden_size"]),
-                intermediate=int(config["intermediate_size"]),
-                heads=heads,
-                key_value_heads=int(config.get("num_key_value_heads") or heads),
-                head_size=int(config.get("head_dim") or config["hidden_size"] // heads),
-                vocabulary=int(config["vocab_size"]),
-            )
-        except KeyError as error:
-            raise PipelineError(f"config.json: expected a model of the LLaMA family; it has no {error}") from error
-
-    @property
-    def linear(self) -> tuple[tuple[int, int], ...]:
-        """Inputs and outputs of the linear layers of one layer: queries, keys, values, output; gate, up, down."""
-        queries, keys = self.heads * self.head_size, self.key_value_heads * self.head_size
-        return (
-            *((self.hidden, out) for out in (queries, keys, keys)),
-            (queries, self.hidden),
-            *((self.hidden, self.intermediate),) * 2,
-            (self.intermediate, self.hidden),
-        )
+from benchmarks.decoder import Decoder
+from benchmarks.rates import Product
 
 
 @dataclass(frozen=True)
@@ -89,13 +45,33 @@ def tweet_flops(decoder: Decoder, scaffold: int, tweet: Tweet, rank: int) -> int
     """
     tokens = tweet.prompt + tweet.completion - 1
     pairs = tokens * scaffold + tokens * (tokens + 1) // 2
-    output = 2 * 2 * decoder.hidden * decoder.vocabulary * tweet.completion
-    return _tokens(decoder, tokens, rank) + _attention(decoder, pairs) + output
+    return _tokens(decoder, tokens, rank) + _attention(decoder, pairs) + 2 * decoder.output(tweet.completion)
 
 
 def step_flops(decoder: Decoder, scaffold: int, tweets: Sequence[Tweet], rank: int) -> int:
     """Floating point operations that one optimizer step over these tweets cannot do without."""
     return scaffold_flops(decoder, scaffold, rank) + sum(tweet_flops(decoder, scaffold, each, rank) for each in tweets)
+
+
+def products(decoder: Decoder, tokens: int, places: int) -> Counter[Product]:
+    """The products of a step with frozen weights and how often it has each: forward, and backward to the inputs.
+
+    Weights lie in memory as ``(outputs, inputs)``: backward as the product needs them, forward the other way round.
+
+    Args:
+        decoder: the model's shape.
+        tokens: of a batch, the scaffold once.
+        places: of a batch, whose next token is trained.
+    """
+    found: Counter[Product] = Counter()
+    for rows, times, layers in (
+        (tokens, decoder.layers, decoder.linear),
+        (places, 1, ((decoder.hidden, decoder.vocabulary),)),
+    ):
+        for inputs, outputs in layers:
+            found[Product(rows, inputs, outputs, transposed=True)] += times
+            found[Product(rows, outputs, inputs, transposed=False)] += times
+    return found
 
 
 def tweets_seen(rows: int, batch_size: int, steps: int) -> int:
@@ -106,11 +82,10 @@ def tweets_seen(rows: int, batch_size: int, steps: int) -> int:
 
 def _tokens(decoder: Decoder, tokens: int, rank: int) -> int:
     """Linear layers and their LoRA matrices, forward and backward."""
-    frozen = sum(2 * inputs * outputs for inputs, outputs in decoder.linear)
     lora = sum(2 * rank * (inputs + outputs) for inputs, outputs in decoder.linear)
-    return decoder.layers * tokens * (2 * frozen + 3 * lora)
+    return 2 * decoder.forward(tokens) + 3 * decoder.layers * tokens * lora
 
 
 def _attention(decoder: Decoder, pairs: int) -> int:
-    """Scores and mixtures of values of ``pairs`` of a token with one that it sees, forward and backward."""
-    return 6 * 2 * decoder.layers * decoder.heads * decoder.head_size * pairs
+    """Attention of ``pairs`` of a token with one that it sees: two products forward, four backward."""
+    return 3 * decoder.attention(pairs)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from peft import LoraConfig
 
-from benchmarks.train.jobs import Job
+from benchmarks.train.job import Job
 from pipeline.artifacts import PreparedDataset
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.train.jobs import Job
+from benchmarks.train.job import Job
 from pipeline.artifacts import PreparedDataset, dump_json, read_json, write_text
 
 _DATASET = "tweets"

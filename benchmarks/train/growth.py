@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.train.arithmetic import tweets_seen
-from benchmarks.train.jobs import Job
+from benchmarks.train.job import Job
 from benchmarks.train.programs import Machine, Program, run
-from benchmarks.tweets import made_up_words, tweets
+from benchmarks.tweets import counter, of_length, tweets
 from pipeline.artifacts import Row, dump_rows, new_folder, write_manifest, write_text
 from pipeline.task import SENTIMENT_LABELS, Task
 
@@ -61,33 +61,12 @@ def grown(
         }
 
 
-def counter(model: Path) -> Callable[[str], list[int]]:
-    """Token ids of a text, by the tokenizer alone: transformers would make this process a large one."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)
-
-
 def made_up(size: Size, count: Callable[[str], list[int]], seed: int) -> Iterator[tuple[str, str]]:
     """Made-up tweets with labels, first those to train on and then those to validate on."""
     labels = {label.lower(): label for label in SENTIMENT_LABELS}
     rng = random.Random(seed)  # noqa: S311 (nothing secret)
     for text, label in tweets(size.tweets + VALIDATION, seed):
-        yield text if size.tokens is None else _of_length(rng, size.tokens, count), labels[label]
-
-
-def _of_length(rng: random.Random, tokens: int, count: Callable[[str], list[int]]) -> str:
-    """Words of as many tokens together as fit, which leaves out a few at most."""
-    words = made_up_words(rng, tokens)  # a word is a token or more
-    fitting, beyond = 1, len(words) + 1
-    while beyond - fitting > 1:
-        middle = (fitting + beyond) // 2
-        if len(count(" ".join(words[:middle]))) <= tokens:
-            fitting = middle
-        else:
-            beyond = middle
-    return " ".join(words[:fitting])
+        yield text if size.tokens is None else of_length(rng, size.tokens, count), labels[label]
 
 
 def write_dataset(folder: Path, texts: Sequence[tuple[str, str]]) -> None:

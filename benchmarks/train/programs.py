@@ -1,20 +1,16 @@
 """The programs that are measured, and how each is given the same job."""
 
-import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.jobs import Settings, Spent, ask, fastest, packages, spawn
 from benchmarks.train import factory
-from benchmarks.train.jobs import Job, Spent, ask, spawn
+from benchmarks.train.job import Job
 from pipeline.artifacts import Run, read_jsonl
 from pipeline.errors import PipelineError
-
-Settings = Mapping[str, Any]
-_AGAIN = 3  # settings that are tried twice
 
 
 @dataclass(frozen=True)
@@ -87,35 +83,18 @@ def lacking(program: Program, machine: Machine) -> str | None:
     """Why the program cannot run here, or None."""
     if program.python is None:
         return f"no interpreter given with --{program.name}"
-    if program.package not in packages(program.python, machine):
+    if program.package not in packages(program.python, machine.scratch, machine.environment):
         return f"{program.package} is not installed for {Path(program.python).name}"
     return None
 
 
-def packages(python: str, machine: Machine) -> dict[str, str]:
-    """Versions of the packages that training depends on, as another interpreter has them."""
-    code = "import json; from benchmarks.train.jobs import versions; print(json.dumps(versions()))"
-    text, _ = spawn([python, "-c", code], machine.scratch, machine.environment)
-    found: dict[str, str] = json.loads(text)
-    return found
-
-
 def trial(program: Program, job: Job, machine: Machine) -> tuple[Settings, list[dict[str, Any]]]:
-    """The fastest of the program's variants in short trainings, and the seconds of all.
+    """The fastest of the program's variants in short trainings, and the seconds of all."""
 
-    The fastest three are tried again, and the better time counts: a machine busy for a moment must not choose.
-    """
-    if len(program.variants) == 1:
-        return program.variants[0], []
-    tried: list[dict[str, Any]] = [{"settings": dict(settings), "seconds": math.inf} for settings in program.variants]
-    for turn in range(2):
-        ranked = sorted(range(len(tried)), key=lambda i: float(tried[i]["seconds"]))
-        for i in ranked if turn == 0 else ranked[:_AGAIN]:
-            each = tried[i]
-            outcome = run(program, replace(job, out=f"{job.out}-{turn}-{i}", settings=each["settings"]), machine)
-            each["seconds"] = min(each["seconds"], outcome.seconds)
-    fastest: Settings = min(tried, key=lambda each: float(each["seconds"]))["settings"]
-    return fastest, tried
+    def seconds(settings: Settings, name: str) -> float:
+        return run(program, replace(job, out=f"{job.out}-{name}", settings=settings), machine).seconds
+
+    return fastest(program.variants, seconds)
 
 
 def run(program: Program, job: Job, machine: Machine) -> Outcome:

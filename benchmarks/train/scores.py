@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.train.jobs import serve
+from benchmarks.jobs import serve
 from pipeline.artifacts import PreparedDataset, Row
 from pipeline.errors import PipelineError
 from pipeline.model.adapter import check_adapter

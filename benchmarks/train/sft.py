@@ -16,8 +16,9 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
+from benchmarks.jobs import serve
 from benchmarks.train.baseline import common, examples, lora, trained
-from benchmarks.train.jobs import Job, serve
+from benchmarks.train.job import Job
 
 
 def run(job: Job) -> Mapping[str, Any]:

@@ -67,18 +67,6 @@ def paired(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {_NAMES[each['other']]} | {interval} | {each['p_value']:.2g} | {each['p_holm']:.2g} |"
 
 
-def rates(record: Mapping[str, Any]) -> Iterator[str]:
-    """What the machine multiplies, before and after the rounds."""
-    yield "| torch.mm in bf16 | times a step | TFLOP/s before: best | median | after: best | median |"
-    yield "|---|--:|--:|--:|--:|--:|"
-    for before, after in zip(record["rates"]["before"]["rates"], record["rates"]["after"]["rates"], strict=True):
-        right = (
-            f"({before['n']:,}, {before['k']:,})ᵀ" if before["transposed"] else f"({before['k']:,}, {before['n']:,})"
-        )
-        numbers = [f"{each[which] / 1e12:.2f}" for each in (before, after) for which in ("best", "median")]
-        yield f"| ({before['m']:,}, {before['k']:,}) {right} | {before['count'] or ''} | {' | '.join(numbers)} |"
-
-
 def notes(record: Mapping[str, Any]) -> Iterator[str]:
     """What the tables are about, in lines."""
     job, work, tokens = record["job"], record["work"], record["tokens"]

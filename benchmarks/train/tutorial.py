@@ -19,8 +19,9 @@ from transformers import (
     set_seed,
 )
 
+from benchmarks.jobs import serve
 from benchmarks.train.baseline import common, examples, lora, trained
-from benchmarks.train.jobs import Job, serve
+from benchmarks.train.job import Job
 
 
 def run(job: Job) -> Mapping[str, Any]:

