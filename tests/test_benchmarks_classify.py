@@ -117,12 +117,24 @@ def test_the_subject_is_the_merged_model_and_tweets_that_fit(order: dict[str, An
     with classifier.untuned(), torch.no_grad():
         untuned = classifier.model(torch.tensor([ids])).logits[0]
     assert (got - expected).norm() < 0.05 * (untuned - expected).norm()
-    decoder, tree = Decoder(**order["decoder"]), Tree.of(encoder.completions.values())
+    lengths = [len(encoder.prompt(row.input).ids) for row in rows]
+    assert order["context"] == max(lengths) + max(map(len, encoder.completions.values())) + 2
+
+
+def test_the_work_is_that_of_the_tweets_that_were_chosen(order: dict[str, Any], tmp_path: Path) -> None:
+    few = subject({**order, "tweets": 5, "merged": str(tmp_path)})
+    encoder = load_classifier(Run.load(order["run"]), precision="fp32", device="cpu")[0].encoder
+    decoder, tree = Decoder(**few["decoder"]), Tree.of(encoder.completions.values())
     scaffold = len(encoder.prefix)
-    assert order["work"]["tweets"][0] == tweet_flops(decoder, scaffold, len(ids) - scaffold, tree)
-    assert order["tokens"]["scaffold"] == scaffold
-    longest = max(len(encoder.prompt(row.input).ids) for row in rows)
-    assert order["context"] == longest + max(map(len, encoder.completions.values())) + 2
+    prompts = [len(encoder.prompt(text).ids) - scaffold for text in few["texts"]]
+    assert few["ids"] == [order["ids"][i] for i in spread(14, 5)]
+    assert few["work"] == {
+        "scaffold": scaffold_flops(decoder, scaffold),
+        "tweets": [tweet_flops(decoder, scaffold, prompt, tree) for prompt in prompts],
+    }
+    assert few["tokens"] == {
+        "scaffold": scaffold, "prompt": sum(prompts) / 5, "tree": tree.places - 1, "places": tree.places,
+    }  # fmt: skip
 
 
 def test_tweets_of_another_task_are_refused(places: dict[str, str], tmp_path: Path) -> None:
@@ -254,6 +266,7 @@ def test_the_whole_command(places: dict[str, str], tmp_path: Path, capsys: pytes
     record = read_json(path)
     (only,) = record["rounds"]["ours"]
     assert only["tweets"] == [*range(6)]
+    assert len(record["work"]["tweets"]) == 6
     assert len(only["written"]) == len(only["ranked"]) == len(record["ids"]) == 6
     useful = record["work"]["scaffold"] + sum(record["work"]["tweets"])
     assert only["useful_flops_per_second"] == pytest.approx(useful / only["seconds"])

@@ -156,6 +156,7 @@ def _vllm(order: Mapping[str, Any]) -> Callable[[], Answers]:
     """vLLM, all prompts at once, with its cache of prefixes."""
     os.environ |= {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # so that memory is that of one process
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # otherwise it takes all cores, whatever OMP_NUM_THREADS says
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
         "VLLM_CACHE_ROOT": f"{order['merged']}-vllm",  # what it compiles, from the trial on
     }

@@ -41,7 +41,6 @@ def subject(order: Mapping[str, Any]) -> dict[str, Any]:
     tokenizer.save_pretrained(order["merged"])
     recorded = run.manifest["base_model"]
     decoder, tree = Decoder.from_config(model.config.to_dict()), Tree.of(encoder.completions.values())
-    lengths = [length for _, length in fitting]
     return {
         "model": resolve_base_model(recorded["name"], recorded["fingerprint"]).location,
         "adapter": str(run.adapter),
