@@ -71,7 +71,7 @@ def test_settings_as_given_may_be_the_best() -> None:
 
 
 def test_trials_without_one_label_compare_nothing() -> None:
-    nothing = {"answers": [None] * 120, "score": 0.0}
+    nothing: dict[str, Any] = {"answers": [None] * 120, "score": 0.0}
     found = judged(trial(1, 120, **nothing), trial(2, 120, **nothing))
     assert found["chosen"] == found["given"]
     assert found["sentence"] == (

@@ -186,9 +186,7 @@ def _ours(order: Mapping[str, Any]) -> Callable[[], Answers]:
     from pipeline.model.encoding import Encoder
 
     settings = order["settings"]
-    classifier, _ = load_classifier(Run.load(order["run"]), precision=settings["precision"], device="cpu")
-    if settings["merged"]:
-        classifier.model = classifier.model.merge_and_unload()
+    classifier, _ = load_classifier(Run.load(order["run"]), device="cpu", **settings)
     if "max_length" in order:
         encoder = Encoder(classifier.encoder.tokenizer, classifier.encoder.task, order["max_length"])
         classifier = Classifier(classifier.model, encoder, settled=True)

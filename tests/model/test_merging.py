@@ -39,7 +39,7 @@ def test_merged_weights_compute_what_base_and_adapter_do(
     base, placement = resolve_base_model(str(tiny_llama)), place("fp32", "cpu")
     torch.manual_seed(1)
     model = add_lora(load_base(base, placement), settings)
-    files = AdapterFiles(model, tmp_path / "beginning")
+    files = AdapterFiles(model, tmp_path / "beginning", base.public_name)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_" in name:
