@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -486,3 +487,14 @@ def test_bitcoin_tweets_of_the_tutorial(tmp_path: Path) -> None:
     for split, share in (("val", 0.10), ("test", 0.25)):
         found = Counter(row.output for row in prepared.rows(split))
         assert all(abs(found[label] - share * n) <= 1 for label, n in kept.items())
+
+
+def test_the_order_that_is_proposed_can_be_pasted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [
+        f"{word} room {i} {'abcdefghij'[i % 10]},{word}" for i in range(20) for word in ("good", "very good", "bad")
+    ]
+    (tmp_path / "rooms.csv").write_text("\n".join(["text,label", *rows]))
+    with caplog.at_level("INFO", logger="pipeline"), pytest.raises(SystemExit):  # such rows cannot be divided
+        main(["--source", str(tmp_path / "rooms.csv"), "--out", str(tmp_path / "out")])
+    [line] = [record.message for record in caplog.records if "alphabetical" in record.message]
+    assert shlex.split(line)[-2:] == ["--labels", "bad,good,very good"]

@@ -243,7 +243,7 @@ def test_a_finished_run_of_other_options_is_refused(
     same = ("--dataset", "gone", "--base_model", moved, "--out", out, "--resume")
     assert failing(capsys, *same)[0] == 0  # it is the same model, and the data set is not needed any more
     for change, told in (
-        (("--seed", "5"), "seed 1 -> 5;"),
+        (("--seed", "5"), "seed 42 -> 5;"),
         (("--lora.r", "3", "--epochs", "5"), "epochs "),
         (("--precision", "bf16"), "precision fp32 -> bf16;"),
         (("--base_model", "smollm2-135m"), f"base_model {bench.folder / 'model'} -> smollm2-135m;"),

@@ -110,6 +110,16 @@ def test_the_shares_of_the_test_set_change_nothing_and_uniform_accuracy_is_balan
     assert metrics.accuracy(reweighted(without, np.full(3, 1 / 3))) == pytest.approx((0.75 + 0.8) / 2)
 
 
+def test_an_estimate_of_one_class_alone_is_no_scenario() -> None:
+    y = np.repeat([0, 1, 2], 100)
+    p = np.tile([0.01, 0.01, 0.98], (300, 1))  # a model that answers one class, and is sure of it
+    result = priors(
+        y, p.argmax(axis=1), groups=np.arange(300), labels=LABELS, probabilities=p, train=dict.fromkeys(LABELS, 10)
+    )
+    assert result["estimate"]["single"] == "Positive"
+    assert list(result["scenarios"]) == ["uniform"]
+
+
 def test_the_section_holds_every_scenario() -> None:
     y, p = make_world(300)
     given_shares = check_priors({"Positive": 20, "Negative": 30, "Neutral": 50}, LABELS)
@@ -122,6 +132,7 @@ def test_the_section_holds_every_scenario() -> None:
     assert result["scenarios"]["given"]["priors"] == {"Negative": 0.3, "Neutral": 0.5, "Positive": 0.2}
     recalls = [np.mean(p.argmax(axis=1)[y == c] == c) for c in range(3)]
     assert result["scenarios"]["given"]["accuracy"]["value"] == pytest.approx(np.dot(recalls, [0.3, 0.5, 0.2]))
+    assert result["estimate"]["single"] is None
     shares = result["estimate"]["classes"]
     assert {label: s["estimated"]["value"] for label, s in shares.items()} == result["scenarios"]["estimated"]["priors"]
     assert [s["true"] for s in shares.values()] == pytest.approx(np.bincount(y) / 300)

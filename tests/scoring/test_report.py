@@ -110,6 +110,16 @@ def page(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     return render(metrics, rows, CONTEXT)
 
 
+def test_what_knows_other_classes_only_is_said_to_be_left_out(page: str) -> None:
+    said = "Left out, because they know only positive, neutral and negative: "
+    labels = ("good", "so-so", "very good")
+    skill = {"tuned": 0.7, "untuned": 0.4, "tfidf": 0.5}
+    assert said not in page
+    for more, named in (({}, "word lists, tests of behaviour."), ({"vader": 0.3}, "tests of behaviour.")):
+        rows = make_predictions(60, labels=labels, skill=skill | more)
+        assert said + named in render(score(rows, labels=labels), rows, CONTEXT)
+
+
 def _table(page: str, caption: str) -> list[list[str]]:
     """Cells of a table's body, only the ``<data>`` texts in cells that hold some."""
     table = next(t for t in _dom(page).iter("table") if _text(t.find("caption")).startswith(caption))
