@@ -151,7 +151,7 @@ def test_a_real_process_stops_with_code_3_and_another_goes_on(workshop: tuple[Be
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (3, "")
     last = err.strip().splitlines()[-1]
-    assert last.startswith(f"python -m pipeline.train: {bench.folder / 'real'}: stopped behind step ")
+    assert last.startswith(f"python -m pipeline.train: {bench.folder / 'real'}: stopped after step ")
     assert last.endswith(" of 40; go on with the same command and --resume")
     assert "Traceback" not in err
     for name in ("real", "whole"):

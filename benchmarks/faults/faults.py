@@ -156,7 +156,7 @@ def signals(bench: Bench, moments: Sequence[tuple[str, int]], number: signal.Sig
         sent = bench.folder / f"{run}.sent"
         code = bench.train(run, sabotage=partial(_signal_at, moment, count, [number], sent))
         quick = time.time() - sent.stat().st_mtime < _AT_MOST
-        told = _told(bench, run, "stopped behind step", "--resume")
+        told = _told(bench, run, "stopped after step", "--resume")
         yield code == StoppedError.exit_code and quick and told and _well(bench, run)
 
 

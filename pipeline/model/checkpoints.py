@@ -156,7 +156,7 @@ class Checkpoints(TrainerCallback):
                 self._tell_end()
         if self._stopping or self.stop.requested:
             raise StoppedError(
-                f"{self.run}: stopped behind step {trainer.state.global_step} of {trainer.state.max_steps}; "
+                f"{self.run}: stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; "
                 "go on with the same command and --resume"
             )
 
