@@ -9,7 +9,7 @@ import functools
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +39,8 @@ class Worker:
             error = ""
             try:
                 found = label_shard(shard, functools.partial(self._loaded, shard))
-            except PipelineError as told:
-                error = str(told)
+            except (PipelineError, OSError, MemoryError) as told:
+                error = str(told) or type(told).__name__
             names.append(Path(shard.out).name)
             counts.append(json.dumps(found))
             errors.append(error)
@@ -79,18 +79,20 @@ def engine(address: str | None, workers: int | None) -> "Engine":
             gpus = float(shards[0].device != "cpu" and resources.get("GPU", 0) > 0)
             count = min(workers or _workers(resources, gpus), len(shards))
             log.info("%d workers label %d shards", count, len(shards))
-            orders = [{"shard": json.dumps(dataclasses.asdict(shard))} for shard in shards]
+            orders = [{"shard": json.dumps(dataclasses.asdict(_anywhere(shard)))} for shard in shards]
             labelled = ray.data.from_items(orders, override_num_blocks=len(orders)).map_batches(
                 Worker,
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(size=count),
-                num_cpus=max(1.0, resources.get("CPU", 1) // count),  # and as many threads
+                num_cpus=_cores([node["Resources"] for node in ray.nodes() if node["Alive"]], count),  # and threads
                 num_gpus=gpus or None,
             )
             for row in labelled.iter_rows():
                 if row["error"]:
                     raise PipelineError(row["error"])
                 yield row["name"], json.loads(row["counts"])
+        except ray.exceptions.RayError as error:
+            raise PipelineError(f"--engine ray: {first_line(error)}; go on with --resume") from error
         finally:
             ray.shutdown()
 
@@ -123,3 +125,16 @@ def _start(ray: Any, address: str | None) -> None:
 
 def _workers(resources: Mapping[str, float], gpus: float) -> int:
     return max(1, int(resources.get("GPU", 0) if gpus else resources.get("CPU", 1) // 2))
+
+
+def _cores(nodes: Sequence[Mapping[str, float]], workers: int) -> float:
+    """How many cores each worker gets so that all fit, when one lies on one machine."""
+    cores = [int(node.get("CPU", 1)) for node in nodes]
+    each = next(n for n in range(max(cores), 0, -1) if n == 1 or sum(core // n for core in cores) >= workers)
+    return float(each)
+
+
+def _anywhere(shard: "PredictConfig") -> "PredictConfig":
+    """The config with whole paths: a worker may begin in another folder."""
+    run, source, out = (str(Path(path).absolute()) for path in (shard.run, shard.source, shard.out))
+    return dataclasses.replace(shard, run=run, source=source, out=out)

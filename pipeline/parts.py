@@ -72,7 +72,9 @@ class Parts:
         """The parts that are finished: from the first to the last before one that is missing or damaged."""
         self.finished = []
         with contextlib.suppress(OSError):
-            for line in (self.folder / FINISHED).read_text(encoding="utf-8", errors="replace").splitlines():
+            for line in (self.folder / FINISHED).read_text(encoding="utf-8", errors="replace").split("\n"):
+                if not line:
+                    continue
                 part = self._part(line)
                 if part is None:
                     log.warning("%s: part %d is damaged, it is done again", self.folder, len(self.finished) + 1)
@@ -107,7 +109,7 @@ class Parts:
         sync(path)
         sync(self.folder)
         part = Part(path.name, sha256_of(path), rows, read, list(columns), dict(counts))
-        with (self.folder / FINISHED).open("a", encoding="utf-8") as file:
+        with (self.folder / FINISHED).open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(dump_jsonl([dataclasses.asdict(part)]))
             file.flush()
             os.fsync(file.fileno())

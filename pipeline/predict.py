@@ -5,6 +5,7 @@ import functools
 import importlib.metadata
 import logging
 import os
+import shutil
 import sys
 import time
 from collections import Counter
@@ -47,7 +48,7 @@ class PredictConfig:
     """Folder written by pipeline.train."""
     source: str
     """File with the tweets: CSV of any kind, JSON Lines, Parquet, or plain text with one tweet a line, also compressed
-    (.gz .zip .zst); a folder of such files, each a shard; - reads standard input."""
+    (.gz .zip .zst); a folder of .parquet, .jsonl, .csv and .tsv files, each a shard; - reads standard input."""
     out: str
     """File to write, .csv, .tsv, .jsonl or .parquet, or folder for shards; it must not exist yet. - writes to standard
     output."""
@@ -96,8 +97,10 @@ def predict(config: PredictConfig) -> Path | None:
     if config.out == "-":
         _to_stdout(config)
         return None
-    if Path(config.source).is_dir():
-        return predict_shards(config, _fingerprint(config, Run.load(config.run)), _engine(config))
+    if os.path.isdir(config.source):  # noqa: PTH112 - no error where the name cannot be
+        # A shard that is done tells no more what it was computed in.
+        asked = {"precision": config.precision, "device": config.device}
+        return predict_shards(config, _fingerprint(config, Run.load(config.run)) | asked, _engine(config))
     counts = label_file(config, functools.partial(load_model, config))
     if counts is not None:
         _tell(counts, Run.load(config.run).task.labels)
@@ -163,7 +166,12 @@ def _to_file(config: PredictConfig, parts: Parts, lock: Lock, load: Callable[[],
         else:
             refuse_other(parts.folder, begun, fingerprint)
         parts.go_on()
-        _fill(parts, stream, config, fingerprint, kind, added, load)
+        try:
+            _fill(parts, stream, config, fingerprint, kind, added, load)
+        except PipelineError:
+            if begun is None and not parts.finished:  # nothing there could be gone on with
+                shutil.rmtree(parts.folder, ignore_errors=True)
+            raise
         columns = stream.columns
     parts.join(lambda files, path: join(files, path, columns, added, kind))
     return sum((Counter(part.counts) for part in parts.finished), Counter())
@@ -248,7 +256,7 @@ def _check(config: PredictConfig) -> None:
     if config.out == "-" and config.resume:
         raise PipelineError("--resume: expected a file as --out; what went to standard output is gone")
     check_adjusted(config.decoding, config.adjusted)
-    if (config.engine == "ray" or config.workers or config.ray_address) and not Path(config.source).is_dir():
+    if (config.engine == "ray" or config.workers or config.ray_address) and not os.path.isdir(config.source):  # noqa: PTH112
         raise PipelineError(f"--engine ray: expected a folder of files as --source, got {config.source}")
     if config.engine != "ray" and (config.workers or config.ray_address):
         raise PipelineError("--workers, --ray_address: expected --engine ray with them")
@@ -311,6 +319,9 @@ def _fingerprint(config: PredictConfig, run: Run) -> dict[str, Any]:
         del options[name]
     return {
         **options,
+        "computed_by": "vllm"
+        if config.engine == "vllm"
+        else "transformers",  # Ray's workers compute as this process does
         "run": run.sha256,
         "source": Path(config.source).name,
         "threshold": threshold_of(run),

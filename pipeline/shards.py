@@ -18,7 +18,7 @@ from tqdm import tqdm
 from pipeline.artifacts import MANIFEST, Run, dump_json, read_json, refuse_existing, sync, write_manifest, write_text
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.locking import LOCK, Lock
-from pipeline.parts import BEGUN
+from pipeline.parts import BEGUN, Parts
 
 if TYPE_CHECKING:
     from pipeline.library import TunedClassifier
@@ -52,27 +52,29 @@ def predict_shards(config: "PredictConfig", fingerprint: Mapping[str, Any], engi
     if not (config.resume and out.is_dir()):
         refuse_existing(out, resumable=True)
     elif (out / MANIFEST).is_file():
+        (out / BEGUN).unlink(missing_ok=True)
         log.info("%s: is finished already", out)
         return out
     out.mkdir(parents=True, exist_ok=True)
     with Lock(out, "is predicting into it") as lock:
         lock.take()
-        _begin(out, names, fingerprint)
-        todo = [name for name in names if not (out / name).is_file()]
-        if len(todo) < len(names):
-            log.info("%d of %d shards are done already", len(names) - len(todo), len(names))
-        each = [
-            dataclasses.replace(config, source=f"{config.source}/{name}", out=str(out / name), resume=True)
-            for name in todo
-        ]
         try:
+            _begin(out, names, fingerprint)
+            # One with parts beside it was killed when it had just finished; who labels it removes them.
+            todo = [name for name in names if not (out / name).is_file() or Parts(out / name).folder.is_dir()]
+            if len(todo) < len(names):
+                log.info("%d of %d shards are done already", len(names) - len(todo), len(names))
+            each = [
+                dataclasses.replace(config, source=f"{config.source}/{name}", out=str(out / name), resume=True)
+                for name in todo
+            ]
             counts = _followed(engine(each), len(names) - len(todo), len(names))
+            run = Run.load(config.run)
+            content = {"parents": {"run": {"path": config.run, "sha256": run.sha256}}, "begun_with": dict(fingerprint)}
+            write_manifest(out, KIND, run.task, content, skip=[LOCK, BEGUN])
+            (out / BEGUN).unlink()  # only now: without it nothing can be gone on with
         except KeyboardInterrupt as error:
             raise StoppedError(f"{out}: stopped; go on with the same command and --resume") from error
-        run = Run.load(config.run)
-        content = {"parents": {"run": {"path": config.run, "sha256": run.sha256}}, "begun_with": dict(fingerprint)}
-        (out / BEGUN).unlink()
-        write_manifest(out, KIND, run.task, content, skip=[LOCK])
         lock.remove()
     log.info("labelled %s rows now", f"{counts[_ROWS]:,}")
     return out
@@ -84,9 +86,13 @@ def shards_in(folder: Path) -> list[str]:
     Raises:
         PipelineError: there is none.
     """
-    names = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES and path.name[0] != ".")
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith((".", "_"))]
+    names = sorted(path.name for path in files if path.suffix.lower() in SUFFIXES)
     if not names:
         raise PipelineError(f"{folder}: expected files that end with {', '.join(SUFFIXES)}; got none")
+    others = sorted(path.name for path in files if path.name not in names)
+    if others:
+        log.warning("%s: %d files are left out, %s among them; unpack or convert them", folder, len(others), others[0])
     return names
 
 

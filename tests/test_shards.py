@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import make_rows
 
-from pipeline import library, predict
+from pipeline import library, parts, predict
+from pipeline import shards as module
 from pipeline.artifacts import read_json
+from pipeline.cluster import _cores
 from pipeline.errors import PipelineError
 
 NAMES = ("a", "b", "c", "d")
@@ -88,6 +90,28 @@ def test_what_is_done_stays_and_what_has_changed_is_refused(
         assert command(*arguments, "--resume") == 0
     assert labelled[3:] == ["c.csv", "d.csv"]
     assert contents(out).items() >= before.items()
+
+
+@pytest.mark.parametrize("where", ["write_manifest", "parts"])
+def test_a_death_at_the_end_costs_nothing(
+    easy_run: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("--run", easy_run, "--source", shards, "--out", out)
+    # Either the last shard has its name while its parts are still there, or all are done and no manifest says so.
+    place, name = (parts.Parts, "_remove") if where == "parts" else (module, where)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, lambda *_, **__: sys.exit(9))
+        assert command(*arguments) == 9
+    assert command(*arguments, "--resume") == 0
+    assert sorted(path.name for path in out.iterdir()) == [*(f"{name}.csv" for name in NAMES), "manifest.json"]
+
+
+def test_workers_fit_on_the_machines_of_a_cluster() -> None:
+    node = {"CPU": 8.0}
+    assert [_cores([node] * 3, n) for n in (2, 3, 4, 6, 24, 99)] == [8, 8, 4, 4, 1, 1]
+    assert _cores([{"CPU": 4.0}] * 4, 2) == 4
+    assert _cores([{}], 1) == 1
 
 
 @pytest.mark.parametrize(

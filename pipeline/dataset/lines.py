@@ -72,7 +72,8 @@ def records(
         if len(lines.taken) > 1 and (problem or (width is not None and len(cells) != width)):
             lines.give_back(_next_row(lines.taken, dialect, width))
             problem = problem or f"expected {width} columns, got {len(cells)}"
-        if problem or len(cells) > 1 or (cells and cells[0].strip()):
+        # "" is an empty cell and so a row; a line with nothing on it is none.
+        if problem or len(cells) > 1 or any(line.strip() for line in lines.taken):
             end = lines.before + len(lines.taken)
             yield Record(lines.before, end, lines.number, [] if problem else cells, problem, "".join(lines.taken))
         lines.go_on()

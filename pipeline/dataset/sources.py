@@ -166,7 +166,10 @@ def open_source(source: str, look: int) -> Iterator[OpenSource]:
     with contextlib.ExitStack() as stack:
         if source == "-":
             rest: IO[bytes] = sys.stdin.buffer
-            yield OpenSource("standard input", "", None, _start(rest, look), rest, None, lambda: 0)
+            start = _start(rest, look)
+            if kind := _compression(Path(), start):
+                raise PipelineError(f"standard input: expected a table, got a {kind} file; unpack it on the way")
+            yield OpenSource("standard input", "", None, start, rest, None, lambda: 0)
             return
         path, kind = Path(source), None
         try:

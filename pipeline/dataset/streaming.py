@@ -8,8 +8,11 @@ import codecs
 import contextlib
 import hashlib
 import io
+import lzma
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,7 +40,7 @@ TEXT = "text"
 _SAMPLE = 1 << 20
 # Characters. A line that is longer is cut: without line ends, a file of any size would be one line.
 _LONGEST_LINE = 1 << 25
-_DAMAGED = (OSError, EOFError, ValueError, RuntimeError)
+_DAMAGED = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 class Row(NamedTuple):
@@ -198,7 +201,12 @@ def open_stream(
         lines = io.TextIOWrapper(
             io.BufferedReader(whole), codec, errors, newline="\n" if found in ("json", "jsonl") else ""
         )
-        columns, given, about = _rows(opened, found, lines, sample, layout)
+        try:
+            columns, given, about = _rows(opened, found, lines, sample, layout)
+        except UnicodeDecodeError as error:
+            raise _not_in(opened.path, error) from error
+        except _DAMAGED as error:
+            raise PipelineError(f"{opened.path}: expected a file that is whole; {first_line(error)}") from error
         column = find_text_among(opened.path, columns, text)
         place = _Place()
         place.bytes, place.of = whole, opened

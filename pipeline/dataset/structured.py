@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Keys that the objects of one file may have together; every row takes room for each of them.
 _MOST_KEYS = 1_000
+# Levels of lists and objects in one row of a stream.
+_DEEPEST = 100
 
 
 class _Object(dict[str, Any]):
@@ -68,7 +70,7 @@ def json_lines(lines: Iterable[str]) -> Iterator[JsonRow]:
 
 
 def _json_row(row: object) -> JsonRow:
-    problem = _problem(row)
+    problem = _problem(row) or ("brackets nested too deeply" if _is_deep(row) else "")
     return JsonRow({}, problem, _content(row)) if problem else JsonRow(cast("_Object", row))
 
 
@@ -198,6 +200,17 @@ def _fill(name: str, column: list[Any], numbers: Sequence[int], lacking: dict[st
     if missing := len(numbers) - len(column):
         lacking.setdefault(name, numbers[len(column)])
         column.extend([None] * missing)
+
+
+def _is_deep(value: object) -> bool:
+    """Whether lists and objects stand in one another so deeply that writing them again could fail."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [value for values in inner for value in values]
+        if not level:
+            return False
+    return True
 
 
 def _problem(row: object) -> str:

@@ -153,7 +153,8 @@ def write_part(path: Path, piece: Piece, added: Sequence[Added], values: Sequenc
     table = piece.table
     if table is None:
         names = piece.columns
-        table = pyarrow.table([_array([row.values.get(name) for row in piece.rows]) for name in names], names=names)
+        columns = [_array([row.values.get(name) for row in piece.rows]) for name in names]
+        table = pyarrow.table(columns, names=[_encodable(name) for name in names])
     types = {str: pyarrow.string(), float: pyarrow.float64(), bool: pyarrow.bool_()}
     for each, column in zip(added, zip(*values, strict=True), strict=True):
         cells = [_encodable(value) for value in column]
@@ -175,7 +176,7 @@ def join(
         kind: of the parts and of the file.
     """
     if kind == "parquet":
-        _join_tables([path for path, _ in parts], out, columns, added)
+        _join_tables([path for path, _ in parts], out, [_encodable(name) for name in columns], added)
         return
     columns = list(dict.fromkeys([*columns, *(name for _, names in parts for name in names)]))
     with out.open("wb") as file:

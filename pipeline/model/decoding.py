@@ -9,6 +9,7 @@ tree; a model that writes one of them has then been read completely. What it wri
 import copy
 import logging
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ BATCH_LOGITS = 512
 _EXACT, _ROUNDED = 1e-3, 0.05
 
 logger = logging.getLogger(__name__)
+
+# The way in which a model attends is switched for each batch: threads take turns.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,10 @@ class Classifier:
         Raises:
             MemoryError: the GPU is too small.
         """
+        with _ONE_AT_A_TIME:
+            return self._decode(texts, progress)
+
+    def _decode(self, texts: Sequence[str], progress: str | None) -> list[Decoded]:
         prompts = self.encoder.prompts(texts)
         behind = len(self.encoder.prefix)
         results: list[Decoded | None] = [None] * len(texts)

@@ -1,6 +1,7 @@
 """GGUF files by llama.cpp's own converter, and what Ollama needs beside one."""
 
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,4 +74,4 @@ def modelfile(task: Task, gguf: str, *, end: str, answer_tokens: int) -> str:
 
 def _literal(text: str) -> str:
     """A text that Go's templates give back as it is."""
-    return text.replace("{{", '{{ "{{" }}')
+    return re.sub(r"\{+", lambda braces: f'{{{{ "{braces[0]}" }}}}', text)

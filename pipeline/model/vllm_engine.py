@@ -6,13 +6,13 @@ prefixes when the others come. The only home of vllm.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pipeline.artifacts import Run
+from pipeline.artifacts import Run, read_json
 from pipeline.errors import PipelineError, first_line
 from pipeline.model.decoding import Decoded
 from pipeline.model.encoding import Encoder
@@ -24,13 +24,13 @@ from pipeline.model.trie import LabelTrie
 class VllmClassifier:
     """The decoding of tweets into labels as ``Classifier`` does it, computed by vLLM."""
 
-    def __init__(self, model: Any, encoder: Encoder) -> None:
-        """``model`` is a ``vllm.LLM`` of the merged run."""
+    def __init__(self, model: Any, encoder: Encoder, ends: Collection[int] = ()) -> None:
+        """``model`` is a ``vllm.LLM`` of the merged run; ``ends`` are further tokens that end an answer."""
         self._model = model
         self.encoder = encoder
         self.labels = encoder.task.labels
         self._trie = LabelTrie([encoder.completions[label] for label in self.labels])
-        self._ends = {encoder.tokenizer.eos_token_id}
+        self._ends = {encoder.tokenizer.eos_token_id, *ends}
 
     def decode(self, texts: Sequence[str], *, progress: str | None = None) -> list[Decoded]:
         """Both readings of every tweet, in the order given; ``progress`` is not shown here."""
@@ -101,5 +101,7 @@ def load_for_vllm(run: Run) -> tuple[VllmClassifier, Placement]:
             )
         except (RuntimeError, ValueError, OSError) as error:
             raise PipelineError(f"--engine vllm: it cannot load the model; {first_line(error)}") from error
+        ends = read_json(Path(folder) / "generation_config.json").get("eos_token_id")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return VllmClassifier(model, encoder), Placement(device, "bf16", torch.bfloat16)
+    classifier = VllmClassifier(model, encoder, ends if isinstance(ends, list) else [ends])
+    return classifier, Placement(device, "bf16", torch.bfloat16)

@@ -1,5 +1,6 @@
 """The decoder against plain generation and plain scoring, one prompt at a time."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,12 @@ def test_untuned_is_the_base_model(classifier: Classifier, tiny_llama: Path) -> 
     assert any(
         a.log_likelihoods != pytest.approx(b.log_likelihoods, abs=1e-2) for a, b in zip(tuned, untuned, strict=True)
     )
+
+
+def test_threads_take_turns(classifier: Classifier) -> None:
+    expected = classifier.decode(TWEETS)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(found == expected for found in pool.map(lambda _: classifier.decode(TWEETS), range(12)))
 
 
 def test_the_model_is_left_in_the_mode_it_was_in(classifier: Classifier) -> None:
