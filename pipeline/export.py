@@ -106,12 +106,12 @@ def export(config: ExportConfig) -> Path:
     data = dataset.manifest if data is None and dataset is not None else data
 
     log.info("loading PyTorch, transformers and the model")
-    from pipeline.model.base import BaseModel
-    from pipeline.model.merging import encoder_of, longest_answer, write_adapter, write_merged
+    from pipeline.model.classifier import base_of, encoder_of
+    from pipeline.model.merging import longest_answer, write_adapter, write_merged
     from pipeline.scoring.export_card import Exported, Form, render_export_card
 
-    encoder = encoder_of(run)
-    base = BaseModel(**run.manifest["base_model"])
+    base = base_of(run)
+    encoder = encoder_of(run, base)
     title = f"{base.public_name} tuned on {Path(run.manifest['parents']['dataset']['path']).name}"
     reference = _ask_run(run, config, tweets) if tweets else None
     parity: dict[str, Any] = {}

@@ -24,7 +24,7 @@ from pipeline.library import TunedClassifier, check_adjusted, load_classifier
 from pipeline.locking import Lock
 from pipeline.parts import Parts
 from pipeline.predictions import Prediction, unusable
-from pipeline.shards import Engine, one_by_one, predict_shards
+from pipeline.shards import ROWS, Engine, one_by_one, predict_shards
 from pipeline.traces import offsets_of, threshold_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ log = logging.getLogger("pipeline.predict")
 
 _GO_ON = "go on with the same command and --resume"
 _DIGITS = 6
-_ROWS = "rows"
 # What decides the answers beside the options.
 _PACKAGES = ("torch", "transformers", "peft")
 
@@ -245,7 +244,7 @@ def _to_stdout(config: PredictConfig) -> None:
     except BrokenPipeError as error:
         raise StoppedError("standard output: closed by what reads it") from error
     except KeyboardInterrupt as error:
-        raise StoppedError(f"standard output: stopped behind row {counts[_ROWS]:,}") from error
+        raise StoppedError(f"standard output: stopped behind row {counts[ROWS]:,}") from error
     _tell(counts, run.task.labels)
 
 
@@ -377,7 +376,7 @@ def _values(prediction: Prediction, labels: Sequence[str]) -> list[Any]:
 
 def _counts(predictions: Sequence[Prediction]) -> Counter[str]:
     """Rows, answers of each label under its own name behind a slash, and what is worth telling."""
-    counts = Counter({_ROWS: len(predictions)})
+    counts = Counter({ROWS: len(predictions)})
     for prediction in predictions:
         if prediction.label is not None:
             counts[f"label/{prediction.label}"] += 1
@@ -390,7 +389,7 @@ def _counts(predictions: Sequence[Prediction]) -> Counter[str]:
 def _tell(counts: Mapping[str, int], labels: Sequence[str]) -> None:
     shares = ", ".join(f"{label} {counts.get(f'label/{label}', 0):,}" for label in labels)
     rest = ", ".join(f"{name} {counts.get(name, 0):,}" for name in ("abstained", "unparsed", "unusable"))
-    log.info("%s rows: %s; %s", f"{counts.get(_ROWS, 0):,}", shares, rest)
+    log.info("%s rows: %s; %s", f"{counts.get(ROWS, 0):,}", shares, rest)
 
 
 class _Progress:

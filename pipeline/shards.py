@@ -28,7 +28,7 @@ log = logging.getLogger("pipeline.predict")
 
 KIND = "predictions"
 SUFFIXES = (".parquet", ".jsonl", ".csv", ".tsv")
-_ROWS = "rows"
+ROWS = "rows"  # among the counts of what became of a file
 
 # A shard by its name and what became of its rows, by kind of answer.
 Labelled = tuple[str, Mapping[str, int]]
@@ -76,7 +76,7 @@ def predict_shards(config: "PredictConfig", fingerprint: Mapping[str, Any], engi
         except KeyboardInterrupt as error:
             raise StoppedError(f"{out}: stopped; go on with the same command and --resume") from error
         lock.remove()
-    log.info("labelled %s rows now", f"{counts[_ROWS]:,}")
+    log.info("labelled %s rows now", f"{counts[ROWS]:,}")
     return out
 
 
@@ -136,6 +136,6 @@ def _followed(labelled: Iterable[Labelled], done: int, total: int) -> Counter[st
     with tqdm(total=total, initial=done, desc="shards", unit="shard", disable=None) as bar:
         for _, found in labelled:
             counts += Counter(found)
-            bar.set_postfix_str(f"{counts[_ROWS] / (time.monotonic() - began):.1f} tweets/s")
+            bar.set_postfix_str(f"{counts[ROWS] / (time.monotonic() - began):.1f} tweets/s")
             bar.update()
     return counts

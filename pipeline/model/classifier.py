@@ -26,7 +26,7 @@ def load_classifier(
     adapter = run.adapter
     placement = placement_of(run, precision=precision, device=device)
     base = base_of(run)
-    encoder = Encoder(load_tokenizer(base), run.task, run.manifest["max_length"])
+    encoder = encoder_of(run, base)
     return Classifier(load_tuned(base, adapter, placement, merged=merged), encoder, settled=True), placement
 
 
@@ -39,6 +39,11 @@ def placement_of(run: Run, *, precision: str = "auto", device: str = "auto") -> 
         # Another dtype around quantised layers shifts the logits; the model must be scored as it was tuned.
         placement = dataclasses.replace(placement, dtype=getattr(torch, run.manifest["dtype"]))
     return placement
+
+
+def encoder_of(run: Run, base: BaseModel) -> Encoder:
+    """What encodes the prompts of a run, with the tokenizer of ``base``: the run's own, or a model made of it."""
+    return Encoder(load_tokenizer(base), run.task, run.manifest["max_length"])
 
 
 def base_of(run: Run) -> BaseModel:

@@ -207,7 +207,7 @@ class Classifier:
         return "" if difference < (_EXACT if whole else _ROUNDED) else f"its answers would differ by {difference:.1%}"
 
     def _logits_of_trees(self, rows: list[list[int]], prefix: Any) -> torch.Tensor:
-        inputs = plant(rows, len(self.encoder.prefix), self._trie, self._dtype)
+        inputs = plant(rows, len(self.encoder.prefix), self._trie, _dtype_of(self.model))
         inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
         with attention(self.model, TREES):
             logits: torch.Tensor = self.model(**inputs, past_key_values=SharedPrefix(prefix), use_cache=True).logits
@@ -221,12 +221,6 @@ class Classifier:
         return _Step(
             self.model, copy.deepcopy(prefix), len(self.encoder.prefix), rows, self.encoder.tokenizer.pad_token_id
         )
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        """That of activations."""
-        dtype: torch.dtype = self.model.get_input_embeddings().weight.dtype
-        return dtype
 
     def _write(self, step: "_Step") -> list[list[int]]:
         """Greedy completion of every row, token by token, at most two tokens longer than the longest label."""
@@ -275,7 +269,7 @@ class _Step:
             ],
             dim=2,
         ).unsqueeze(1)
-        dtype = self.model.get_input_embeddings().weight.dtype
+        dtype = _dtype_of(self.model)
         mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)  # what attention adds to its scores
         mask.masked_fill_(~visible, torch.finfo(dtype).min)
         positions = self.positions[:, -1:] + trie.depths.to(self.positions.device)
@@ -299,6 +293,12 @@ class _Step:
             logits_to_keep=last_positions(ids.shape[1], keep).to(ids.device),
         ).logits
         return logits
+
+
+def _dtype_of(model: Any) -> torch.dtype:
+    """That of a model's activations."""
+    dtype: torch.dtype = model.get_input_embeddings().weight.dtype
+    return dtype
 
 
 def _batches(lengths: Sequence[int], places: int, prefix: int) -> Iterator[list[int]]:

@@ -176,7 +176,7 @@ def load_tuned(base: BaseModel, adapter: Path, placement: Placement, *, merged: 
     Merging is done in fp32, and the weights are rounded once.
 
     Raises:
-        PipelineError: a quantised model shall be merged.
+        PipelineError: a quantised model shall be merged, or the merged weights are no numbers.
     """
     from peft import PeftConfig, PeftModel
 
@@ -186,7 +186,10 @@ def load_tuned(base: BaseModel, adapter: Path, placement: Placement, *, merged: 
         if placement.quantised:
             raise PipelineError(f"--merged: expected --precision bf16 or fp32 with it, got {placement.precision}")
         whole = dataclasses.replace(placement, precision="fp32", dtype=torch.float32)
-        model = load_tuned(base, adapter, whole).merge_and_unload().to(placement.dtype)
+        try:
+            model = load_tuned(base, adapter, whole).merge_and_unload(safe_merge=True).to(placement.dtype)
+        except ValueError as error:
+            raise PipelineError(f"{adapter}: cannot be merged; {first_line(error)}; train again") from error
         set_mode(model, training=False)
         return model
     with quiet():

@@ -9,15 +9,13 @@ from peft import PeftModel
 from transformers import GenerationConfig
 
 from pipeline.artifacts import Run, dump_json, read_json, write_text
-from pipeline.errors import PipelineError, first_line
 from pipeline.model.base import BaseModel, read_gguf
-from pipeline.model.classifier import base_of, placement_of
+from pipeline.model.classifier import base_of, encoder_of, placement_of
 from pipeline.model.decoding import Classifier
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import (
     Placement,
     load_base,
-    load_tokenizer,
     load_tuned,
     place,
     quiet,
@@ -29,33 +27,25 @@ from pipeline.model.loading import (
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def encoder_of(run: Run) -> Encoder:
-    """What encodes the prompts of a run, with the tokenizer of its base model."""
-    return Encoder(load_tokenizer(base_of(run)), run.task, run.manifest["max_length"])
-
-
-def write_merged(run: Run, folder: Path, dtype: str) -> None:
+def write_merged(run: Run, folder: Path, dtype: str) -> Encoder:
     """Writes the base model with the adapter in its weights, with config and tokenizer, as transformers loads it.
 
     The weights are merged in fp32 and into the whole base model, also where the run was tuned on a quantised one; then
     they are rounded to ``dtype``, bf16 or fp32. The base model's chat template is left out: what was tuned is another
-    prompt.
+    prompt. Gives what encodes its prompts.
 
     Raises:
         PipelineError: the merged weights are no numbers.
     """
-    encoder = encoder_of(run)
-    model = load_tuned(base_of(run), run.adapter, Placement("cpu", "fp32", torch.float32))
-    try:
-        with quiet():
-            merged = model.merge_and_unload(safe_merge=True).to(DTYPES[dtype])
-    except ValueError as error:
-        raise PipelineError(f"{run.adapter}: cannot be merged; {first_line(error)}; train again") from error
+    base = base_of(run)
+    encoder = encoder_of(run, base)
+    merged = load_tuned(base, run.adapter, Placement("cpu", dtype, DTYPES[dtype]), merged=True)
     merged.generation_config = _greedy(merged.generation_config, encoder)
     encoder.tokenizer.chat_template = None
     with quiet():
         merged.save_pretrained(folder)
         encoder.tokenizer.save_pretrained(folder)
+    return encoder
 
 
 def write_adapter(run: Run, folder: Path) -> None:
@@ -74,19 +64,18 @@ def load_merged(run: Run, folder: Path, dtype: str, device: str) -> tuple[Classi
     """A merged model as this project loads any base model, and where it computes."""
     base = BaseModel(folder.name, str(folder), "")
     placement = place(scoring_precision(dtype, device), device)
-    encoder = Encoder(load_tokenizer(base), run.task, run.manifest["max_length"])
-    return Classifier(load_base(base, placement), encoder), placement
+    return Classifier(load_base(base, placement), encoder_of(run, base)), placement
 
 
 def load_adapter(run: Run, folder: Path, device: str) -> tuple[Classifier, Placement]:
     """An exported adapter on the base model of its run, loaded by PEFT and nothing else, and where it computes."""
-    placement = placement_of(run, device=device)
+    base, placement = base_of(run), placement_of(run, device=device)
     with quiet():
-        model = PeftModel.from_pretrained(load_base(base_of(run), placement), str(folder))
+        model = PeftModel.from_pretrained(load_base(base, placement), str(folder))
     if placement.precision == "fp32":
         model = model.float()
     set_mode(model, training=False)
-    return Classifier(model, encoder_of(run)), placement
+    return Classifier(model, encoder_of(run, base)), placement
 
 
 def load_gguf(run: Run, path: Path, device: str) -> tuple[Classifier, Placement]:

@@ -17,7 +17,7 @@ from pipeline.errors import PipelineError, first_line
 from pipeline.model.decoding import Decoded
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import Placement
-from pipeline.model.merging import encoder_of, write_merged
+from pipeline.model.merging import write_merged
 from pipeline.model.trie import LabelTrie
 
 
@@ -88,9 +88,8 @@ def load_for_vllm(run: Run) -> tuple[VllmClassifier, Placement]:
         raise PipelineError(
             "--engine vllm: expected the package vllm; pip install vllm, in an environment of its own"
         ) from error
-    encoder = encoder_of(run)
     with tempfile.TemporaryDirectory() as folder:
-        write_merged(run, Path(folder), "bf16")
+        encoder = write_merged(run, Path(folder), "bf16")
         try:
             model = vllm.LLM(
                 folder,
