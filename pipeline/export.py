@@ -107,7 +107,7 @@ def export(config: ExportConfig) -> Path:
 
     log.info("loading PyTorch, transformers and the model")
     from pipeline.model.classifier import base_of, encoder_of
-    from pipeline.model.merging import longest_answer, write_adapter, write_merged
+    from pipeline.model.merging import answer_end, longest_answer, write_adapter, write_merged
     from pipeline.scoring.export_card import Exported, Form, render_export_card
 
     base = base_of(run)
@@ -140,7 +140,7 @@ def export(config: ExportConfig) -> Path:
             log.info("merging the adapter into %s", base.public_name)
             write_merged(run, folder / "merged", config.dtype)
         if {"gguf", "ollama"} & set(config.to):
-            _write_gguf(config, run, folder, end=encoder.tokenizer.eos_token, answer_tokens=longest_answer(encoder))
+            _write_gguf(config, run, folder, end=answer_end(encoder), answer_tokens=longest_answer(encoder))
             finish("gguf", folder / "gguf", config.gguf_type, _GGUF)
         if "merged" in config.to:
             finish("merged", folder / "merged", config.dtype)

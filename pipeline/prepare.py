@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from pipeline import artifacts, cli
 from pipeline.artifacts import Row
 from pipeline.errors import PipelineError
-from pipeline.task import SENTIMENT_INSTRUCTION
 
 if TYPE_CHECKING:
     from pipeline.dataset.loading import Loaded, LoadOptions
@@ -86,8 +85,9 @@ class PrepareConfig:
     """Share of the rows for testing, between 0 and 1; without effect on the splits when test_source is given."""
     train_rows: int | None = None
     """Number of training rows to keep, drawn at random with the classes in proportion; all if not given."""
-    instruction: str = SENTIMENT_INSTRUCTION
-    """What the model is asked to do with the tweet; the same in every row."""
+    instruction: str | None = None
+    """What the model is asked to do with the tweet, the same in every row; if not given, the one that all rows of an
+    instruction file have, else to detect the sentiment of the tweet."""
     seed: int = 42
     """Seed of the splits and of the samples."""
 
@@ -445,7 +445,9 @@ def _write_dataset(
     ]
     folder.mkdir(exist_ok=True)
     for name, examples in parts.items():
-        rows = (Row(e.id, config.instruction, e.text, e.label, division.together[e.id]).to_json() for e in examples)
+        rows = (
+            Row(e.id, loaded.task.instruction, e.text, e.label, division.together[e.id]).to_json() for e in examples
+        )
         artifacts.write_text(folder / f"{name}.json", artifacts.dump_rows(rows))
     if matches is not None:
         artifacts.write_text(folder / "against.jsonl", artifacts.dump_jsonl(matches))

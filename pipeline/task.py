@@ -1,6 +1,6 @@
 """The task: labels in their order, the prompt, and how a completion is read as a label."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,12 +38,16 @@ class Task:
     """Labels, instruction and template. Every command reads them from the prepared data set's manifest.
 
     ``labels`` has an order: of the confusion matrix, of every array of probabilities, and, where the classes
-    are ordered, from low to high.
+    are ordered, from low to high. ``template`` is a text, or pieces that a tokenizer sees one by one and in which
+    control tokens are written out, as ``families`` has them. An answer is ``before_label``, a label and the control
+    token ``end``, None for the tokenizer's end of sequence.
     """
 
     labels: tuple[str, ...] = SENTIMENT_LABELS
     instruction: str = SENTIMENT_INSTRUCTION
-    template: str = ALPACA_TEMPLATE
+    template: str | tuple[str, ...] = ALPACA_TEMPLATE
+    before_label: str = ""
+    end: str | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.labels) <= 20:
@@ -57,12 +61,11 @@ class Task:
             raise PipelineError(
                 f"labels: {', '.join(self.labels)} are not distinct when case and width are ignored; rename one"
             )
+        template = "".join(self.template)
         for slot in ("{instruction}", "{input}"):
-            if self.template.count(slot) != 1:
-                raise PipelineError(
-                    f"template: expected {slot} exactly once, found it {self.template.count(slot)} times"
-                )
-        if self.template.index("{instruction}") > self.template.index("{input}"):
+            if template.count(slot) != 1:
+                raise PipelineError(f"template: expected {slot} exactly once, found it {template.count(slot)} times")
+        if template.index("{instruction}") > template.index("{input}"):
             raise PipelineError("template: expected {instruction} before {input}")
 
     @cached_property
@@ -71,8 +74,21 @@ class Task:
 
     def prompt(self, text: str) -> Prompt:
         """The prompt for one tweet. Slots are filled by splitting, so braces in a tweet mean nothing."""
-        before, after = self.template.split("{input}")
+        before, after = "".join(self.template).split("{input}")
         return Prompt(before.replace("{instruction}", self.instruction), text, after)
+
+    def pieces(self) -> tuple[list[str], list[str]]:
+        """What stands before the tweet and behind it, piece by piece, the instruction not yet in its slot."""
+        given = (self.template,) if isinstance(self.template, str) else self.template
+        sides: tuple[list[str], list[str]] = ([], [])
+        side = 0
+        for piece in given:
+            head, slot, tail = piece.partition("{input}")
+            sides[side].extend([head] if head else [])
+            if slot:
+                side = 1
+                sides[side].extend([tail] if tail else [])
+        return sides
 
     def parse(self, completion: str) -> str | None:
         """The label that the model's answer is, or None.
@@ -84,7 +100,13 @@ class Task:
 
     def to_json(self) -> dict[str, object]:
         """The task as it stands in a manifest."""
-        return {"labels": list(self.labels), "instruction": self.instruction, "template": self.template}
+        return {
+            "labels": list(self.labels),
+            "instruction": self.instruction,
+            "template": self.template if isinstance(self.template, str) else list(self.template),
+            "before_label": self.before_label,
+            "end": self.end,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> "Task":
@@ -94,6 +116,15 @@ class Task:
             PipelineError: a key is missing or has the wrong type.
         """
         labels, instruction, template = (value.get(key) for key in ("labels", "instruction", "template"))
-        if not (isinstance(labels, list) and isinstance(instruction, str) and isinstance(template, str)):
+        before_label, end = value.get("before_label", ""), value.get("end")
+        if isinstance(template, list):
+            template = tuple(map(str, template))
+        if not (
+            isinstance(labels, Sequence)
+            and isinstance(instruction, str)
+            and isinstance(template, str | tuple)
+            and isinstance(before_label, str)
+            and isinstance(end, str | None)
+        ):
             raise PipelineError("task: expected labels (a list), instruction and template (texts) in the manifest")
-        return cls(tuple(str(label) for label in labels), instruction, template)
+        return cls(tuple(str(label) for label in labels), instruction, template, before_label, end)

@@ -28,6 +28,7 @@ from pipeline.artifacts import (
     write_text,
 )
 from pipeline.errors import BusyError, PipelineError, StoppedError
+from pipeline.families import Name, asked_as
 from pipeline.locking import LOCK, Lock
 from pipeline.task import Task
 from pipeline.trackers import check_trackers
@@ -52,7 +53,18 @@ _MANY_UNPARSED = 0.1
 _GO_ON = "go on with the same command and --resume"
 # Options that do not decide the result, or that lead to something that does, see _fingerprint.
 _ELSEWHERE = frozenset(
-    {"dataset", "out", "resume", "checkpoint_steps", "base_model", "precision", "device", "report_to", "search_share"}
+    {
+        "dataset",
+        "out",
+        "resume",
+        "checkpoint_steps",
+        "base_model",
+        "family",
+        "precision",
+        "device",
+        "report_to",
+        "search_share",
+    }
 )
 
 
@@ -86,6 +98,9 @@ class TrainConfig:
     """Folder to write, such as data/runs/btc; it must not exist yet."""
     base_model: str = "smollm2-135m"
     """smollm2-135m (comes with the project), a model folder, a .gguf file, or a hub id."""
+    family: Literal["auto", Name] = "auto"
+    """How the model is asked. auto recognises it; alpaca is the prompt of instruction JSON, chat the chat template that
+    comes with the tokenizer."""
     precision: Literal["auto", "bf16", "fp32", "int8", "nf4"] = "auto"
     """Numbers that hold the frozen weights; int8 and nf4 are bitsandbytes' 8 and 4 bit."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -167,7 +182,7 @@ def train(config: TrainConfig) -> Path | None:
         from pipeline.model.base import resolve_base_model
         from pipeline.model.checkpoints import newest
         from pipeline.model.encoding import Encoder
-        from pipeline.model.loading import load_tokenizer, place
+        from pipeline.model.loading import family_of, load_tokenizer, place
         from pipeline.model.processes import Processes
         from pipeline.model.training import check_model
 
@@ -179,7 +194,10 @@ def train(config: TrainConfig) -> Path | None:
                 f"processes, {config.micro_batch_size} x {processes.count}"
             )
         base = resolve_base_model(config.base_model)
-        encoder = Encoder(load_tokenizer(base), dataset.task, config.max_length)
+        tokenizer = load_tokenizer(base)
+        family = family_of(base, tokenizer) if config.family == "auto" else config.family
+        config = dataclasses.replace(config, family=family)
+        encoder = Encoder(tokenizer, asked_as(dataset.task, family, tokenizer), config.max_length)
         check_model(base, placement, encoder, _settings(config)[0])
         if first:
             out.mkdir(parents=True, exist_ok=True)
@@ -190,8 +208,9 @@ def train(config: TrainConfig) -> Path | None:
             if not config.resume and (out / CONFIG).exists():
                 refuse_existing(out, resumable=True)
         log.info(
-            "tuning %s in %s on %s: %d tweets, %d for validation, %d classes",
-            base.name, placement.precision, placement.device, len(train_rows), len(val_rows), len(dataset.task.labels),
+            "tuning %s, asked as %s, in %s on %s: %d tweets, %d for validation, %d classes",
+            base.name, family, placement.precision, placement.device, len(train_rows), len(val_rows),
+            len(dataset.task.labels),
         )  # fmt: skip
         with _removed_if_unused(out, new=first and not existed), _going_on(out):
             found: dict[str, Any] = {}
@@ -336,7 +355,7 @@ def _changes(run: Run, config: TrainConfig) -> list[str]:
         # The manifest has the options that a search chose, where the same command has those that it began with.
         before |= {**found["given"]["settings"], "search": config.search}
     pairs = [(name, before[name], now[name]) for name in now if name in before and name not in _ELSEWHERE]
-    for name in ("precision", "device"):
+    for name in ("family", "precision", "device"):
         if getattr(config, name) != "auto":
             pairs.append((name, run.manifest.get(name), getattr(config, name)))
     if (Path(config.dataset) / MANIFEST).is_file():
@@ -382,6 +401,7 @@ def _fingerprint(
         **options,
         "dataset": dataset.sha256,
         "base_model": base.fingerprint,
+        "family": config.family,
         "precision": placement.precision,
         "dtype": str(placement.dtype).removeprefix("torch."),
         "device": placement.device,
@@ -406,7 +426,7 @@ def _tune(
     """Trains and finishes the folder; ``found`` is what the manifest says of a search."""
     from pipeline.model.training import tune
 
-    out, task = Path(config.out), dataset.task
+    out, task = Path(config.out), encoder.task
     lora, settings = _settings(config)
     result = tune(
         base,
@@ -426,6 +446,7 @@ def _tune(
     content = {
         "parents": {"dataset": {"path": str(config.dataset), "sha256": dataset.sha256}},
         "base_model": dataclasses.asdict(base),
+        "family": config.family,
         "precision": placement.precision,
         "dtype": str(placement.dtype).removeprefix("torch."),
         "device": placement.device,

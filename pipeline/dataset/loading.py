@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from pipeline.dataset.chat import as_questions, instruction_of
 from pipeline.dataset.cleaning import clean_rows
 from pipeline.dataset.columns import Columns, find_columns, find_text, rename_columns, texts_of
 from pipeline.dataset.labels import Classes, classes_of, find_classes
@@ -17,7 +18,7 @@ from pipeline.dataset.records import Example, Sifted
 from pipeline.dataset.spellings import doubts
 from pipeline.dataset.tables import Table
 from pipeline.errors import PipelineError
-from pipeline.task import SENTIMENT_LABELS, Task
+from pipeline.task import SENTIMENT_INSTRUCTION, SENTIMENT_LABELS, Task
 from pipeline.text import clean
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class LoadOptions:
     drop_retweets: bool = True
     drop_links: bool = True
     split_by: str = "random"
-    instruction: str = ""
+    instruction: str | None = None
     seed: int = 42
 
 
@@ -87,7 +88,7 @@ def read(options: LoadOptions, sources: Sequence[str]) -> Table:
         named=tuple(name for name in named if name is not None),
         max_rejected=options.max_rejected,
     )
-    return read_sources(sources, understood)
+    return as_questions(read_sources(sources, understood))
 
 
 def _prefix(name: str) -> str:
@@ -127,7 +128,7 @@ def load(options: LoadOptions) -> Loaded:
             source = getattr(options, f"{name}_source")
             raise PipelineError(f"{source}: expected rows with a text and a label, got none; see --labels")
     decided, facts = _override(options, classes, sifted)
-    task = Task(labels=classes.labels, instruction=options.instruction)
+    task = Task(labels=classes.labels, instruction=_instruction(options, tables["source"], columns))
     if options.labels is None and not set(task.labels) <= set(SENTIMENT_LABELS):
         order = ",".join(task.labels)
         log.info("classes in alphabetical order; if they go from low to high, say how: --labels %s", shlex.quote(order))
@@ -136,6 +137,13 @@ def load(options: LoadOptions) -> Loaded:
             log.info("%s", doubt)
     raters = _raters(options, tables["source"], classes)
     return Loaded(task, tables, columns, decided, facts, raters, against)
+
+
+def _instruction(options: LoadOptions, table: Table, columns: Columns) -> str:
+    """The one that was given, else that of the file, else the project's own."""
+    if options.instruction is not None:
+        return options.instruction
+    return (None if columns.text == "instruction" else instruction_of(table)) or SENTIMENT_INSTRUCTION
 
 
 def _against(options: LoadOptions, columns: Columns) -> dict[str, str] | None:

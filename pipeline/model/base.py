@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import dump_json, new_folder, read_json, sha256_of, write_text
 from pipeline.errors import PipelineError, did_you_mean, first_line
+from pipeline.families import Name
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,7 @@ class EmbeddedModel:
     gguf_sha256: str
     megabytes: int
     licence: str
+    family: Name
 
 
 EMBEDDED = {
@@ -49,6 +51,7 @@ EMBEDDED = {
         gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         megabytes=94,
         licence="Apache-2.0",
+        family="alpaca",
     )
 }
 
@@ -107,6 +110,7 @@ def check_base_model(name: str) -> None:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise PipelineError(f"{name}: expected a model folder with config.json; got {_listing(path)}")
+        refuse_foreign(path, name)
         if not list(path.glob("*.safetensors")):
             raise PipelineError(
                 f"{name}: expected weights as *.safetensors; got {_listing(path)}; pickled weights "
@@ -120,6 +124,21 @@ def check_base_model(name: str) -> None:
         raise PipelineError(
             f"--base_model {name}: expected {', '.join(EMBEDDED)}, a model folder, a .gguf file, or a hub id "
             f"like HuggingFaceTB/SmolLM2-360M-Instruct{absent}"
+        )
+
+
+def refuse_foreign(folder: Path, name: str) -> None:
+    """Refuses a checkpoint that only its own program can run, as long as it is not converted.
+
+    Raises:
+        PipelineError: it is one, or its ``config.json`` cannot be read.
+    """
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind in ("baichuan", "chatglm"):
+        raise PipelineError(
+            f"{name}: expected a model that transformers knows, got one of the kind {kind}, which brings a program of "
+            f"its own; convert it once with python -m pipeline.convert {name}, and give the new folder"
         )
 
 
@@ -147,6 +166,7 @@ def resolve_base_model(name: str, commit: str | None = None) -> BaseModel:
     if path.is_dir():
         return BaseModel(name, str(path.resolve()), folder_fingerprint(path))
     folder = _from_hub(name, commit)
+    refuse_foreign(folder, str(folder))
     return BaseModel(name, str(folder), folder.name)
 
 

@@ -100,7 +100,7 @@ class Classifier:
         self.settled = settled
         self._trie = LabelTrie([encoder.completions[label] for label in self.labels])
         ends = model.generation_config.eos_token_id
-        self._ends = {encoder.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+        self._ends = {encoder.end, *(ends if isinstance(ends, list) else [ends])} - {None}
         self._prefixes: dict[bool, Any] = {}  # whether the adapter is on -> keys and values of the scaffold
         self._tuned = True
         self._as_trees: bool | None = None  # whether the model computes prompts as trees; None until it was tried

@@ -29,7 +29,8 @@ class Encoder:
 
     The prompt is encoded in three segments: scaffold, tweet, scaffold. Only the scaffold may yield control tokens
     (``<s>``, ``<|im_end|>``); in the tweet the same characters are plain text. Each segment is encoded on its own,
-    so ids do not depend on what a tweet begins or ends with.
+    so ids do not depend on what a tweet begins or ends with. A template in pieces has its control tokens written out;
+    before one that is a text the tokenizer puts those with which it begins any text.
 
     ``max_length`` is in tokens and counts prompt and completion. A long tweet is cut at its end; scaffold,
     completion and terminator never are. ``examples``, pairs of a tweet and its label, stand before every prompt in the
@@ -46,23 +47,27 @@ class Encoder:
         max_length: int,
         examples: Sequence[tuple[str, str]] = (),
     ) -> None:
-        if tokenizer.eos_token_id is None:
-            raise PipelineError(
-                "tokenizer: it has no end-of-sequence token, so a completion could not end; use another"
-            )
+        added = tokenizer.get_added_vocab()
+        end = tokenizer.eos_token_id if task.end is None else added.get(task.end)
+        if end is None:
+            missing = task.end or "end-of-sequence token"
+            raise PipelineError(f"tokenizer: it has no {missing}, so a completion could not end; use another")
         self.tokenizer = tokenizer
         self.task = task
         self.max_length = max_length
-        prompt = task.prompt("")
-        self.prefix: list[int] = tokenizer(prompt.before)["input_ids"]
-        if self.prefix and self.prefix[-1] == tokenizer.eos_token_id:
-            self.prefix.pop()  # some tokenizers close every text
-        added = tokenizer.get_added_vocab()
+        self.end: int = end
         self._control = set(tokenizer.all_special_ids) | set(added.values())
         longest_first = sorted(added, key=len, reverse=True)
         self._added = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")  # the latter matches nothing
-        self._after: list[int] = self._plain(prompt.after)
-        self.completions = {label: [*self._plain(label), tokenizer.eos_token_id] for label in task.labels}
+        before, after = task.pieces()
+        self._after = self._scaffold(after)
+        if isinstance(task.template, str):
+            self.prefix: list[int] = tokenizer(task.prompt("").before)["input_ids"]
+            if self.prefix and self.prefix[-1] == tokenizer.eos_token_id:
+                self.prefix.pop()  # some tokenizers close every text
+        else:
+            self.prefix = self._scaffold(before)
+        self.completions = {label: [*self._plain(task.before_label + label), end] for label in task.labels}
         self.longest_completion = max(map(len, self.completions.values()))
         self._room = max_length - len(self.prefix) - len(self._after) - self.longest_completion
         if self._room < 8:
@@ -85,6 +90,16 @@ class Encoder:
     def prompts(self, texts: Sequence[str]) -> list[EncodedPrompt]:
         """Ids of the prompts for many tweets, in their order."""
         return [self.prompt(text) for text in texts]
+
+    def _scaffold(self, pieces: Sequence[str]) -> list[int]:
+        """Ids of pieces of the template, each by itself, with control tokens where they are written out."""
+        ids: list[int] = []
+        for piece in pieces:
+            texts, controls = self._added.split(piece), [*self._added.findall(piece), None]
+            for text, control in zip(texts, controls, strict=True):
+                ids += self._plain(text.replace("{instruction}", self.task.instruction)) if text else []
+                ids += [self.tokenizer.convert_tokens_to_ids(control)] if control else []
+        return ids
 
     def _plain(self, text: str) -> list[int]:
         """Ids of a text in which nothing is a control token.

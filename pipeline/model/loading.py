@@ -13,8 +13,10 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from pipeline.artifacts import read_json
 from pipeline.errors import PipelineError, first_line
-from pipeline.model.base import BaseModel
+from pipeline.families import Name, recognise
+from pipeline.model.base import EMBEDDED, BaseModel
 from pipeline.model.shortage import is_out_of_memory
 
 
@@ -80,6 +82,13 @@ def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
     except Exception as error:  # the tokenizers library raises plain Exception for a file it cannot read
         raise PipelineError(f"{base.name}: expected a tokenizer; {first_line(error)}") from error
     return ready_tokenizer(tokenizer, base.name)
+
+
+def family_of(base: BaseModel, tokenizer: PreTrainedTokenizerBase) -> Name:
+    """Name of the family of prompts that a base model belongs to; see ``families``."""
+    if base.name in EMBEDDED:
+        return EMBEDDED[base.name].family
+    return recognise(read_json(Path(base.location) / "config.json"), tokenizer)
 
 
 def ready_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str) -> PreTrainedTokenizerBase:

@@ -91,7 +91,7 @@ def _greedy(before: Any, encoder: Encoder) -> GenerationConfig:
     """How a merged model answers unless it is told otherwise: greedily, and no longer than a label is."""
     ends = before.eos_token_id if isinstance(before.eos_token_id, list) else [before.eos_token_id]
     tokenizer = encoder.tokenizer
-    stops = sorted({tokenizer.eos_token_id, *ends} - {None})
+    stops = sorted({encoder.end, *ends} - {None})
     return GenerationConfig(
         bos_token_id=before.bos_token_id,
         eos_token_id=stops if len(stops) > 1 else stops[0],
@@ -99,6 +99,11 @@ def _greedy(before: Any, encoder: Encoder) -> GenerationConfig:
         do_sample=False,
         max_new_tokens=longest_answer(encoder),
     )
+
+
+def answer_end(encoder: Encoder) -> str:
+    """The text of the token that ends an answer."""
+    return str(encoder.tokenizer.convert_ids_to_tokens(encoder.end))
 
 
 def longest_answer(encoder: Encoder) -> int:

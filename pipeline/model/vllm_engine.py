@@ -30,7 +30,7 @@ class VllmClassifier:
         self.encoder = encoder
         self.labels = encoder.task.labels
         self._trie = LabelTrie([encoder.completions[label] for label in self.labels])
-        self._ends = {encoder.tokenizer.eos_token_id, *ends}
+        self._ends = {encoder.end, *ends}
 
     def decode(self, texts: Sequence[str], *, progress: str | None = None) -> list[Decoded]:
         """Both readings of every tweet, in the order given; ``progress`` is not shown here."""

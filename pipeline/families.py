@@ -1,0 +1,204 @@
+"""Families of base models: how each wants to be asked, all in one table.
+
+A family is recognised by what stands in a checkpoint: its kind, its control tokens, its chat template. Its prompt is
+written in pieces: a tokenizer sees each alone, control tokens in a piece are control tokens (in a tweet or in the
+instruction never), and none is added that is not written there.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.errors import PipelineError, first_line
+from pipeline.task import Task
+
+Name = Literal["alpaca", "baichuan2", "chatglm3", "phi4", "llama2-chat", "llama3-chat", "deepseek-chat", "chat"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table.
+
+    ``prompt`` None leaves the task's own template, Alpaca's unless the user has another; () takes the chat template of
+    the tokenizer. ``before_label`` stands between prompt and label, ``end`` is the control token that ends an answer
+    (None: the tokenizer's end of sequence). ``lora_targets`` are the linear layers, ``()`` where they differ from model
+    to model. The signs, ``model_type``, ``converted_from``, ``control`` (a token) and ``in_chat_template``, must all
+    hold.
+    """
+
+    title: str
+    prompt: tuple[str, ...] | None
+    before_label: str = ""
+    end: str | None = None
+    lora_targets: tuple[str, ...] = ()
+    model_type: str | None = None
+    converted_from: str | None = None
+    control: str | None = None
+    in_chat_template: str | None = None
+
+    def shows_in(self, config: Mapping[str, Any], tokenizer: Any) -> bool:
+        """Whether a checkpoint has the signs of this family."""
+        signs = (
+            (self.model_type, lambda sign: config.get("model_type") == sign),
+            (self.converted_from, lambda sign: config.get("converted_from") == sign),
+            (self.control, lambda sign: sign in tokenizer.get_added_vocab()),
+            (self.in_chat_template, lambda sign: sign in _chat_template(tokenizer)),
+        )
+        return all(holds(sign) for sign, holds in signs if sign is not None)
+
+
+_LLAMA_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+# The first row that shows is taken. Weights are read in bf16 or fp32 whatever they are stored in; decoding pads on the
+# left, training does not pad, and no loss goes by the padding token, which is the end token of some: so nothing of that
+# differs. Prompts as their makers give them: see docs/families.md.
+FAMILIES: dict[Name, Family] = {
+    "baichuan2": Family(
+        title="Baichuan2-7B, converted by pipeline.convert",
+        prompt=("{instruction}", "<reserved_106>", "{input}", "<reserved_107>"),
+        lora_targets=_LLAMA_LAYERS,
+        converted_from="baichuan2",
+    ),
+    "chatglm3": Family(
+        title="ChatGLM3-6B, converted by pipeline.convert",
+        # Its tokenizer puts a space before each text: the line break is one of its own, before the answer as well.
+        prompt=(
+            "[gMASK]<sop><|system|>",
+            "\n",
+            "{instruction}",
+            "<|user|>",
+            "\n",
+            "{input}",
+            "<|assistant|>",
+            "\n",
+        ),
+        lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"),
+        converted_from="chatglm3",
+    ),
+    "phi4": Family(
+        title="Phi-4",
+        prompt=(
+            "<|im_start|>system<|im_sep|>{instruction}<|im_end|><|im_start|>user<|im_sep|>{input}<|im_end|>"
+            "<|im_start|>assistant<|im_sep|>",
+        ),
+        end="<|im_end|>",
+        lora_targets=("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
+        model_type="phi3",
+        control="<|im_sep|>",
+    ),
+    "llama3-chat": Family(
+        title="Llama 3 Instruct",
+        prompt=(
+            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n{instruction}<|eot_id|>"
+            "<|start_header_id|>user<|end_header_id|>\n\n{input}<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        ),
+        end="<|eot_id|>",
+        lora_targets=_LLAMA_LAYERS,
+        model_type="llama",
+        control="<|eot_id|>",
+        in_chat_template="<|start_header_id|>",
+    ),
+    "llama2-chat": Family(
+        title="Llama 2 chat",
+        prompt=("<s>[INST] <<SYS>>\n{instruction}\n<</SYS>>\n\n{input} [/INST]",),
+        lora_targets=_LLAMA_LAYERS,
+        model_type="llama",
+        in_chat_template="<<SYS>>",
+    ),
+    "deepseek-chat": Family(
+        title="DeepSeek-LLM chat",
+        # It knows no system prompt.
+        prompt=("<｜begin▁of▁sentence｜>User: {instruction}\n\n{input}\n\nAssistant:",),
+        before_label=" ",
+        end="<｜end▁of▁sentence｜>",
+        lora_targets=_LLAMA_LAYERS,
+        model_type="llama",
+        control="<｜begin▁of▁sentence｜>",
+        in_chat_template="Assistant:",
+    ),
+    "chat": Family(title="any other with a chat template: Qwen, SmolLM2, ...", prompt=(), in_chat_template="{"),
+    "alpaca": Family(title="LLaMA and every model without a chat template", prompt=None),
+}
+
+
+def recognise(config: Mapping[str, Any], tokenizer: Any) -> Name:
+    """Name of the family that a checkpoint belongs to.
+
+    Args:
+        config: the checkpoint's ``config.json``.
+        tokenizer: of transformers.
+    """
+    return next(name for name, family in FAMILIES.items() if family.shows_in(config, tokenizer))
+
+
+def asked_as(task: Task, name: Name, tokenizer: Any) -> Task:
+    """The task with the prompt, and the answers, of a family.
+
+    Args:
+        task: with the prompt of instruction JSON.
+        name: of the family.
+        tokenizer: of transformers.
+
+    Raises:
+        PipelineError: the tokenizer does not have what the family needs.
+    """
+    family = FAMILIES[name]
+    if family.prompt is None:
+        return task
+    if not family.prompt:
+        return _as_in_chat(task, tokenizer)
+    added = tokenizer.get_added_vocab()
+    needed = {*_control_tokens(family), *([family.end] if family.end else [])}
+    missing = sorted(token for token in needed if token not in added)
+    if missing:
+        raise PipelineError(
+            f"--family {name}: expected a tokenizer with the control token{'s' * (len(missing) > 1)} "
+            f"{', '.join(missing)}; this one is of another family, leave --family out to recognise it"
+        )
+    return dataclasses.replace(task, template=family.prompt, before_label=family.before_label, end=family.end)
+
+
+def _control_tokens(family: Family) -> list[str]:
+    """Control tokens in a prompt of the table: whatever stands in the brackets that they have there."""
+    return re.findall(r"<[|｜][^|｜]+[|｜]>|<reserved_\d+>|\[gMASK\]|<sop>|<s>", "".join(family.prompt or ()))
+
+
+def _chat_template(tokenizer: Any) -> str:
+    template = getattr(tokenizer, "chat_template", None)
+    return template if isinstance(template, str) else ""
+
+
+def _as_in_chat(task: Task, tokenizer: Any) -> Task:
+    """The task as the tokenizer's own chat template has it, taken apart by words that stand in for what comes there."""
+    if not _chat_template(tokenizer):
+        raise PipelineError("--family chat: expected a tokenizer with a chat template, got none; use --family alpaca")
+    instruction, tweet, answer = "INSTRUCTION-SLOT", "TWEET-SLOT", "ANSWER-SLOT"
+    # Some know no system prompt, and refuse it or leave it out.
+    system = [{"role": "system", "content": instruction}, {"role": "user", "content": tweet}]
+    user = [{"role": "user", "content": f"{instruction}\n\n{tweet}"}]
+    why = "it leaves them out"
+    for messages in (system, user):
+        try:
+            asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            answered = tokenizer.apply_chat_template(
+                [*messages, {"role": "assistant", "content": answer}], tokenize=False
+            )
+        except Exception as error:  # templates are programs, which raise what they like
+            why = first_line(error)
+            continue
+        if asked.count(instruction) == asked.count(tweet) == answered.count(answer) == 1:
+            template = asked.replace(instruction, "{instruction}").replace(tweet, "{input}")
+            start, rest = answered.split(answer)
+            added = sorted(tokenizer.get_added_vocab(), key=lambda token: (rest + token).index(token))
+            return dataclasses.replace(
+                task,
+                template=(template,),
+                before_label=start.removeprefix(asked) if start.startswith(asked) else "",
+                end=next((token for token in added if token in rest), None),
+            )
+    raise PipelineError(
+        f"--family chat: expected a chat template with a place for a question and an answer; {why}; use --family alpaca"
+    )
