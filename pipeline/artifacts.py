@@ -35,6 +35,8 @@ except ImportError:  # Windows
 SCHEMA_VERSION = 1
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.json"
+# In a run's folder.
+CHECKPOINTS, TRAINING_LOG, SEARCH_LOG = "checkpoints", "training.jsonl", "search.jsonl"
 
 # What decides a result: named in every manifest with its version.
 _PACKAGES = (
@@ -94,7 +96,7 @@ class Artifact:
         if not folder.is_dir():
             raise PipelineError(f"{folder}: no such folder; expected {what}")
         if not (folder / MANIFEST).is_file():
-            go_on = ", or go on with it by --resume" if cls.kind == "run" and (folder / "checkpoints").is_dir() else ""
+            go_on = ", or go on with it by --resume" if cls.kind == "run" and (folder / CHECKPOINTS).is_dir() else ""
             raise PipelineError(f"{folder}: no {MANIFEST}, so it is not {what}{go_on}")
         manifest = read_json(folder / MANIFEST)
         if not isinstance(manifest, dict) or manifest.get("kind") != cls.kind:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.artifacts import Run
 from pipeline.errors import PipelineError, first_line
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Worker:
     """A process of the cluster with a model of its own; labels one shard at a time."""
 
     def __init__(self) -> None:
+        self._run: Run | None = None
         self._model: Any = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
@@ -38,7 +40,8 @@ class Worker:
             found: Mapping[str, int] = {}
             error = ""
             try:
-                found = label_shard(shard, functools.partial(self._loaded, shard))
+                self._run = self._run or Run.load(shard.run)
+                found = label_shard(self._run, shard, functools.partial(self._loaded, shard, self._run))
             except (PipelineError, OSError, MemoryError) as told:
                 error = str(told) or type(told).__name__
             names.append(Path(shard.out).name)
@@ -46,11 +49,11 @@ class Worker:
             errors.append(error)
         return {"name": names, "counts": counts, "error": errors}
 
-    def _loaded(self, shard: "PredictConfig") -> Any:
+    def _loaded(self, shard: "PredictConfig", run: Run) -> Any:
         from pipeline.predict import load_model
 
         if self._model is None:
-            self._model = load_model(shard)
+            self._model = load_model(shard, run)
         return self._model
 
 

@@ -20,12 +20,12 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 def load_classifier(
-    run: str | Path, *, precision: Precision = "auto", device: Device = "auto", merged: bool = False
+    run: str | Path | Run, *, precision: Precision = "auto", device: Device = "auto", merged: bool = False
 ) -> "TunedClassifier":
     """Loads a run for use.
 
     Args:
-        run: folder written by pipeline.train.
+        run: folder written by pipeline.train, or that run as it was read.
         precision: numbers to decode in; auto is that of the run, but fp32 instead of bf16 on a CPU.
         device: where to compute; auto takes a GPU if there is one.
         merged: whether to add the adapter into the weights first: faster, and in bf16 some answers come out otherwise.
@@ -35,7 +35,7 @@ def load_classifier(
     """
     from pipeline.model.classifier import load_classifier as load
 
-    found = Run.load(run)
+    found = run if isinstance(run, Run) else Run.load(run)
     classifier, placement = load(found, precision=precision, device=device, merged=merged)
     return TunedClassifier(found, classifier, placement)
 

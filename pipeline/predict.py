@@ -93,25 +93,31 @@ def predict(config: PredictConfig) -> Path | None:
     why. Memory does not grow with the file. It can be stopped or killed at any moment; with --resume it goes on.
     """
     _check(config)
+    run = Run.load(config.run)
+    load = functools.partial(load_model, config, run)
     if config.out == "-":
-        _to_stdout(config)
+        _to_stdout(config, run, load)
         return None
     if os.path.isdir(config.source):  # noqa: PTH112 - no error where the name cannot be
         # A shard that is done tells no more what it was computed in.
         asked = {"precision": config.precision, "device": config.device}
-        return predict_shards(config, _fingerprint(config, Run.load(config.run)) | asked, _engine(config))
-    counts = label_file(config, functools.partial(load_model, config))
+        return predict_shards(config, run, _fingerprint(config, run) | asked, _engine(config, run, load))
+    counts = label_file(config, run, load)
     if counts is not None:
-        _tell(counts, Run.load(config.run).task.labels)
+        _tell(counts, run.task.labels)
     return Path(config.out)
 
 
-def label_file(config: PredictConfig, load: Callable[[], TunedClassifier]) -> Counter[str] | None:
+def label_file(
+    config: PredictConfig, run: Run, load: Callable[[], TunedClassifier], *, may_be_empty: bool = False
+) -> Counter[str] | None:
     """Labels one file into another; gives what became of its rows, or None where that was done already.
 
     Args:
         config: what to do.
+        run: whose model it is.
         load: gives the model, once there are rows for it.
+        may_be_empty: whether a file of 0 bytes becomes one without rows.
 
     Raises:
         PipelineError: the file cannot be read, or the other one cannot be written.
@@ -135,7 +141,7 @@ def label_file(config: PredictConfig, load: Callable[[], TunedClassifier]) -> Co
                     "--out"
                 )
         try:
-            return _to_file(config, parts, lock, load)
+            return _to_file(config, run, parts, lock, load, may_be_empty)
         except KeyboardInterrupt as error:
             raise StoppedError(f"{out}: stopped; {_GO_ON}") from error
 
@@ -149,11 +155,12 @@ def _finished(parts: Parts) -> None:
     log.info("%s: is finished already", parts.out)
 
 
-def _to_file(config: PredictConfig, parts: Parts, lock: Lock, load: Callable[[], TunedClassifier]) -> Counter[str]:
+def _to_file(
+    config: PredictConfig, run: Run, parts: Parts, lock: Lock, load: Callable[[], TunedClassifier], may_be_empty: bool
+) -> Counter[str]:
     from pipeline.dataset.writing import join
 
-    run = Run.load(config.run)
-    with _opened(config, run) as (stream, kind, added):
+    with _opened(config, run, may_be_empty) as (stream, kind, added):
         parts.folder.mkdir(parents=True, exist_ok=True)
         lock.take()
         if parts.out.exists():
@@ -220,16 +227,15 @@ def _pass_over(parts: Parts, source: str, pieces: "Iterator[Piece]") -> None:
         row += part.rows
 
 
-def _to_stdout(config: PredictConfig) -> None:
+def _to_stdout(config: PredictConfig, run: Run, load: Callable[[], TunedClassifier]) -> None:
     """Writes the rows to standard output; nothing of it can be gone on with."""
     from pipeline.dataset.writing import header, write_lines
 
-    run = Run.load(config.run)
     counts: Counter[str] = Counter()
     out = open(sys.stdout.fileno(), "w", encoding="utf-8", errors="backslashreplace", newline="", closefd=False)  # noqa: SIM115
     try:
         with _opened(config, run) as (stream, kind, added):
-            model = load_model(config)
+            model = load()
             out.write(header(stream.columns, added, kind))
             with _Progress(stream) as progress:
                 for piece in stream:
@@ -265,21 +271,23 @@ def _check(config: PredictConfig) -> None:
         raise PipelineError("--engine vllm: expected no --device, and --precision bf16 if any; it was built for one")
 
 
-def _engine(config: PredictConfig) -> "Engine":
+def _engine(config: PredictConfig, run: Run, load: Callable[[], TunedClassifier]) -> "Engine":
     if config.engine == "ray":
         from pipeline.cluster import engine
 
         return engine(config.ray_address, config.workers)
-    return one_by_one(functools.partial(load_model, config), label_shard)
+    return one_by_one(load, functools.partial(label_shard, run))
 
 
-def label_shard(config: PredictConfig, load: Callable[[], TunedClassifier]) -> Mapping[str, int]:
-    """Labels a file that may have been begun, or finished, before."""
-    return label_file(config, load) or {}
+def label_shard(run: Run, config: PredictConfig, load: Callable[[], TunedClassifier]) -> Mapping[str, int]:
+    """Labels a file that may have been begun, or finished, before, and may be empty."""
+    return label_file(config, run, load, may_be_empty=True) or {}
 
 
 @contextmanager
-def _opened(config: PredictConfig, run: Run) -> "Iterator[tuple[Stream, Kind, Sequence[Added]]]":
+def _opened(
+    config: PredictConfig, run: Run, may_be_empty: bool = False
+) -> "Iterator[tuple[Stream, Kind, Sequence[Added]]]":
     """The source, what is written of it, and the columns that are added."""
     from pipeline.dataset.streaming import open_stream
     from pipeline.dataset.tables import ReadOptions
@@ -288,8 +296,9 @@ def _opened(config: PredictConfig, run: Run) -> "Iterator[tuple[Stream, Kind, Se
     kind_of_output(config.out, config.format, spreadsheet=config.spreadsheet)  # before standard input is waited for
     options = ReadOptions(config.encoding, config.header)
     with open_stream(
-        config.source, config.rows_at_once, kind=config.format, text=config.text_column, options=options
-    ) as stream:
+        config.source, config.rows_at_once, kind=config.format, text=config.text_column, options=options,
+        may_be_empty=may_be_empty,
+    ) as stream:  # fmt: skip
         kind = kind_of_output(config.out, stream.kind, spreadsheet=config.spreadsheet)
         types = {"label": str, "confidence": float, "abstained": bool}
         types |= {f"probability_{label}": float for label in run.task.labels} | {"reason": str}
@@ -344,16 +353,15 @@ def refuse_other(folder: Path, begun: Mapping[str, Any], now: Mapping[str, Any])
     refuse_changes(folder, {key: begun[key] for key in now if key in begun}, {k: now[k] for k in now if k in begun})
 
 
-def load_model(config: PredictConfig) -> TunedClassifier:
+def load_model(config: PredictConfig, run: Run) -> TunedClassifier:
     """The model that answers."""
     if config.engine == "vllm":
         from pipeline.model.vllm_engine import load_for_vllm
 
         log.info("merging the model and loading it into vLLM")
-        run = Run.load(config.run)
         return TunedClassifier(run, *load_for_vllm(run))
     log.info("loading PyTorch, transformers and the model")
-    return load_classifier(config.run, precision=config.precision, device=config.device, merged=config.merged)
+    return load_classifier(run, precision=config.precision, device=config.device, merged=config.merged)
 
 
 def _answers(model: TunedClassifier, piece: "Piece", config: PredictConfig) -> list[Prediction]:

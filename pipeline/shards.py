@@ -36,11 +36,12 @@ Labelled = tuple[str, Mapping[str, int]]
 Engine = Callable[["list[PredictConfig]"], Iterable[Labelled]]
 
 
-def predict_shards(config: "PredictConfig", fingerprint: Mapping[str, Any], engine: Engine) -> Path:
-    """Labels every file in a folder.
+def predict_shards(config: "PredictConfig", run: Run, fingerprint: Mapping[str, Any], engine: Engine) -> Path:
+    """Labels every file in a folder; one of 0 bytes becomes one without rows.
 
     Args:
         config: whose source and out are folders.
+        run: whose model it is.
         fingerprint: what decides the outcome.
         engine: labels the files that are not done yet.
 
@@ -68,15 +69,18 @@ def predict_shards(config: "PredictConfig", fingerprint: Mapping[str, Any], engi
                 dataclasses.replace(config, source=f"{config.source}/{name}", out=str(out / name), resume=True)
                 for name in todo
             ]
+            # Told here, as a worker of a cluster is not heard.
+            empty = [name for name in todo if not Path(config.source, name).stat().st_size]
+            for name in empty:
+                log.warning("%s/%s: is empty; counted as a shard of 0 rows", config.source, name)
             counts = _followed(engine(each), len(names) - len(todo), len(names))
-            run = Run.load(config.run)
             content = {"parents": {"run": {"path": config.run, "sha256": run.sha256}}, "begun_with": dict(fingerprint)}
             write_manifest(out, KIND, run.task, content, skip=[LOCK, BEGUN])
             (out / BEGUN).unlink()  # only now: without it nothing can be gone on with
         except KeyboardInterrupt as error:
             raise StoppedError(f"{out}: stopped; go on with the same command and --resume") from error
         lock.remove()
-    log.info("labelled %s rows now", f"{counts[ROWS]:,}")
+    log.info("labelled %s rows now, in %d shards, %d of them empty", f"{counts[ROWS]:,}", len(todo), len(empty))
     return out
 
 

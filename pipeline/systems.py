@@ -9,7 +9,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import SPLITS, PreparedDataset, Report, Row, Run, provenance, read_json, read_jsonl, sha256_of
+from pipeline.artifacts import (
+    SPLITS,
+    TRAINING_LOG,
+    PreparedDataset,
+    Report,
+    Row,
+    Run,
+    provenance,
+    read_json,
+    read_jsonl,
+    sha256_of,
+)
 from pipeline.errors import PipelineError
 from pipeline.task import SENTIMENT_LABELS, Task
 from pipeline.traces import looks_at
@@ -216,8 +227,7 @@ def _lineage(
 
 def training_lines(artifact: Run | Report) -> list[dict[str, Any]]:
     """What a training wrote down on its way, from its run or a report on it; nothing where there is no such file."""
-    name = "training.jsonl"
-    return read_jsonl(artifact.verified(name)) if name in artifact.manifest["files"] else []
+    return read_jsonl(artifact.verified(TRAINING_LOG)) if TRAINING_LOG in artifact.manifest["files"] else []
 
 
 def _training_of_parent(parents: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:

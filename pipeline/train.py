@@ -16,7 +16,10 @@ import yaml
 
 from pipeline import cli
 from pipeline.artifacts import (
+    CHECKPOINTS,
     MANIFEST,
+    SEARCH_LOG,
+    TRAINING_LOG,
     PreparedDataset,
     Row,
     Run,
@@ -45,9 +48,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("pipeline.train")
 
 CONFIG = "config.yaml"
-CHECKPOINTS = "checkpoints"
-LOG = "training.jsonl"
-SEARCH = "search.jsonl"
 
 _MANY_UNPARSED = 0.1
 _GO_ON = "go on with the same command and --resume"
@@ -263,7 +263,7 @@ def _removed_if_unused(out: Path, *, new: bool) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        done = (out / LOG, out / SEARCH)
+        done = (out / TRAINING_LOG, out / SEARCH_LOG)
         if (
             new
             and not any((out / CHECKPOINTS).glob("[!.]*"))

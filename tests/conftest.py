@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.artifacts import Row, new_folder, write_manifest, write_text
+from pipeline.artifacts import Row, Run, new_folder, write_manifest, write_text
 from pipeline.task import ALPACA_TEMPLATE, SENTIMENT_INSTRUCTION, Task
 
 if TYPE_CHECKING:
+    from pipeline.library import TunedClassifier
     from pipeline.model.base import BaseModel
+    from pipeline.model.decoding import Decoded
     from pipeline.model.training import TrainingResult
 
 WORDS = {
@@ -34,6 +36,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 EXACT = sorted(FAMILIES)
 FAMILIES["gemma2"] = {"head_dim": 8, "query_pre_attn_scalar": 8}
+# What the run that has learnt the easy tweets said, by what it was asked.
+ANSWERS: "dict[tuple[str, ...], list[Decoded]]" = {}
 
 
 @pytest.fixture(scope="session")
@@ -185,3 +189,31 @@ def easy_run(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path, prepare
         train.main([str(argument) for argument in [*arguments, "--lora.target_modules", "[all-linear]"]])
     assert not stopped.value.code
     return folder
+
+
+@pytest.fixture(scope="session")
+def loaded(easy_run: Path) -> "TunedClassifier":
+    """That run, loaded."""
+    from pipeline import load_classifier
+
+    return load_classifier(easy_run)
+
+
+@pytest.fixture
+def one_model(loaded: "TunedClassifier", monkeypatch: pytest.MonkeyPatch) -> "TunedClassifier":
+    """The command predict takes the model that is loaded already, and its answers to what it was asked before."""
+    from pipeline import TunedClassifier, predict
+
+    decode = loaded._classifier.decode
+
+    def remembered(texts: Sequence[str]) -> "list[Decoded]":
+        if tuple(texts) not in ANSWERS:
+            ANSWERS[tuple(texts)] = decode(texts)
+        return ANSWERS[tuple(texts)]
+
+    def load(run: Run, **options: object) -> TunedClassifier:
+        return TunedClassifier(run, loaded._classifier, loaded.placement)
+
+    monkeypatch.setattr(loaded._classifier, "decode", remembered)
+    monkeypatch.setattr(predict, "load_classifier", load)
+    return loaded

@@ -1,6 +1,8 @@
 """A folder of files as shards, in this process and on a local Ray cluster one of whose workers is killed."""
 
+import csv
 import importlib.util
+import logging
 import os
 import signal
 import subprocess
@@ -9,8 +11,10 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from conftest import make_rows
+from predicting import command
 
 from pipeline import library, parts, predict
 from pipeline import shards as module
@@ -33,12 +37,6 @@ def shards(tmp_path: Path) -> Path:
         file.write("\none,two,three")
     (folder / "notes.md").write_text("no table")
     return folder
-
-
-def command(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        predict.main([str(argument) for argument in arguments])
-    return int(stopped.value.code or 0)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -65,11 +63,11 @@ def test_what_is_done_stays_and_what_has_changed_is_refused(
     arguments = ("--run", easy_run, "--source", shards, "--out", out)
     label, labelled = predict.label_file, []
 
-    def dying(config: predict.PredictConfig, load: object) -> object:
+    def dying(config: predict.PredictConfig, *given: object, **named: object) -> object:
         labelled.append(Path(config.source).name)
         if len(labelled) == 3:
             raise PipelineError("killed here")
-        return label(config, load)  # type: ignore[arg-type]
+        return label(config, *given, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(predict, "label_file", dying)
@@ -90,6 +88,38 @@ def test_what_is_done_stays_and_what_has_changed_is_refused(
         assert command(*arguments, "--resume") == 0
     assert labelled[3:] == ["c.csv", "d.csv"]
     assert contents(out).items() >= before.items()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_an_empty_file_is_a_shard_of_no_rows(
+    easy_run: Path, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.csv").write_text("tweet\nlove it\nhate it\n")
+    empty = folder / f"b.{suffix}"
+    empty.touch()
+    caplog.set_level(logging.INFO, "pipeline")
+    arguments = ("--run", easy_run, "--source", folder, "--out", out, "--text_column", "tweet")
+    assert command(*arguments) == 0
+    warnings = [each.message for each in caplog.records if each.levelname == "WARNING"]
+    assert warnings == [f"{empty}: is empty; counted as a shard of 0 rows"]
+    assert "labelled 2 rows now, in 2 shards, 1 of them empty" in caplog.text
+    assert sorted(read_json(out / "manifest.json")["files"]) == ["a.csv", empty.name]
+    # A file of its kind without rows, which other programs read like the rest.
+    done = out / empty.name
+    rest = [name for name in csv.DictReader((out / "a.csv").open()).fieldnames or () if name != "tweet"]
+    if suffix == "jsonl":
+        assert done.read_bytes() == b""
+    elif suffix == "parquet":
+        table = pyarrow.parquet.read_table(done)
+        assert (table.num_rows, table.column_names) == (0, rest)
+    else:
+        assert done.read_text() == (",", "\t")[suffix == "tsv"].join(rest) + "\n"
+    assert command(*arguments, "--resume") == 0
+    # Alone it is a mistake.
+    assert command("--run", easy_run, "--source", empty, "--out", tmp_path / "alone.csv") == 1
+    assert f"{empty}: expected rows of data, got an empty file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("where", ["write_manifest", "parts"])
@@ -149,6 +179,7 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 @needs_ray
 def test_a_cluster_labels_every_shard_though_a_worker_is_killed(easy_run: Path, shards: Path, tmp_path: Path) -> None:
+    (shards / "empty.csv").touch()
     expected = tmp_path / "expected"
     assert command("--run", easy_run, "--source", shards, "--out", expected, "--rows_at_once", 2) == 0
     out = tmp_path / "out"
@@ -165,6 +196,9 @@ def test_a_cluster_labels_every_shard_though_a_worker_is_killed(easy_run: Path, 
     assert process.returncode == 0, said
     assert killed
     assert contents(out) == contents(expected)
+    assert len(contents(out)) == len(NAMES) + 1
+    assert f"{shards / 'empty.csv'}: is empty; counted as a shard of 0 rows" in said
+    assert "in 5 shards, 1 of them empty" in said
     assert "Traceback" not in said
 
 

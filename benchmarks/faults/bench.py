@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline import train
-from pipeline.artifacts import Row, new_folder, sha256_of, write_manifest, write_text
+from pipeline.artifacts import TRAINING_LOG, Row, new_folder, sha256_of, write_manifest, write_text
 from pipeline.task import ALPACA_TEMPLATE, SENTIMENT_INSTRUCTION, Task
 
 # Dropout, accumulated gradients, validations between checkpoints and at one: what resuming could get wrong.
@@ -96,7 +96,7 @@ class Bench:
         """All that must be the same whether a training was interrupted or not: every byte but times and paths."""
         folder = self.folder / run
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        lines = map(json.loads, (folder / "training.jsonl").read_text(encoding="utf-8").splitlines())
+        lines = map(json.loads, (folder / TRAINING_LOG).read_text(encoding="utf-8").splitlines())
         return {
             "names": sorted(path.name for path in folder.iterdir()),
             "files": sorted(manifest["files"]),

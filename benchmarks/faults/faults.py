@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.bench import Bench, wait
+from pipeline.artifacts import CHECKPOINTS
 from pipeline.errors import BusyError, PipelineError, ShortageError, StoppedError
 
 KILLED = 137
@@ -115,12 +116,12 @@ def points(bench: Bench) -> int:
 def damages(bench: Bench, kinds: Sequence[str] = DAMAGES, names: Sequence[str] | None = None) -> Iterator[bool]:
     """Every file of the last checkpoint missing, empty, cut in half, with a flipped bit; one file more."""
     _stopped(bench, "damaged")
-    last = max((bench.folder / "damaged" / "checkpoints").glob("checkpoint-*"), key=_number)
+    last = max((bench.folder / "damaged" / CHECKPOINTS).glob("checkpoint-*"), key=_number)
     for kind in kinds:
         for name in sorted(names or [p.relative_to(last).as_posix() for p in last.rglob("*") if p.is_file()]):
             run = f"damage-{kind}-{name.replace('/', '-')}"
             shutil.copytree(bench.folder / "damaged", bench.folder / run)
-            place = bench.folder / run / "checkpoints" / last.name
+            place = bench.folder / run / CHECKPOINTS / last.name
             damage(place / name, kind)
             well = _well(bench, run, keep=True)
             said = bench.said(run)
@@ -381,7 +382,7 @@ def _whole(bench: Bench, run: str) -> bool:
     from pipeline.model.seals import BrokenSealError, unseal
 
     try:
-        found = [unseal(path) for path in (bench.folder / run / "checkpoints").glob("checkpoint-*")]
+        found = [unseal(path) for path in (bench.folder / run / CHECKPOINTS).glob("checkpoint-*")]
     except BrokenSealError:
         return False
     return bool(found)

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.jobs import Settings, Spent, ask, fastest, packages, spawn
 from benchmarks.train import factory
 from benchmarks.train.job import Job
-from pipeline.artifacts import Run, read_jsonl
+from pipeline.artifacts import TRAINING_LOG, Run, read_jsonl
 from pipeline.errors import PipelineError
 
 
@@ -144,7 +144,7 @@ def _ours(python: str, job: Job, machine: Machine) -> Outcome:
     _, spent = spawn(our_command(job, machine.base_model, python), machine.scratch, machine.environment)
     result = Run.load(job.out).manifest["result"]
     losses = [
-        [record["step"], record["loss"]] for record in read_jsonl(Path(job.out, "training.jsonl")) if "loss" in record
+        [record["step"], record["loss"]] for record in read_jsonl(Path(job.out, TRAINING_LOG)) if "loss" in record
     ]
     return Outcome(result["training_seconds"], losses, spent, {"result": result})
 

@@ -26,7 +26,7 @@ from pipeline.dataset.layout import Layout, find_layout
 from pipeline.dataset.lines import records
 from pipeline.dataset.reading import kind_of
 from pipeline.dataset.sources import OpenSource, SourceFile, open_source
-from pipeline.dataset.structured import JsonRow, cells_of, json_lines, json_list
+from pipeline.dataset.structured import MOST_KEYS, JsonRow, cells_of, json_lines, json_list
 from pipeline.dataset.tables import ReadOptions
 from pipeline.errors import PipelineError, first_line
 
@@ -166,7 +166,13 @@ class _Place:
 
 @contextlib.contextmanager
 def open_stream(
-    source: str, rows: int, *, kind: Format = "auto", text: str | None = None, options: ReadOptions | None = None
+    source: str,
+    rows: int,
+    *,
+    kind: Format = "auto",
+    text: str | None = None,
+    options: ReadOptions | None = None,
+    may_be_empty: bool = False,
 ) -> Iterator[Stream]:
     """Opens a file or standard input (``-``) as a table that comes in pieces of ``rows`` rows.
 
@@ -177,12 +183,16 @@ def open_stream(
         kind: what it is; ``auto`` looks at the name and the first bytes.
         text: the column with the texts; without it the only one, or that with a usual name.
         options: what is known of the file.
+        may_be_empty: whether a file of 0 bytes is a table without rows, and without any column that is known.
 
     Raises:
         PipelineError: it cannot be read, is empty, or has no column of that name.
     """
     options = replace(options or ReadOptions(), named=() if text is None else (text,))
     with open_source(source, _SAMPLE) as opened, contextlib.ExitStack() as stack:
+        if not opened.start and may_be_empty:
+            yield Stream(opened.path, "csv", (), text or TEXT, "empty", 0, "row", iter(()), _Place())
+            return
         if not opened.start:
             raise PipelineError(f"{opened.path}: expected rows of data, got an empty file")
         found = _kind(opened) if kind == "auto" else kind
@@ -248,16 +258,30 @@ def _rows(
         else:
             given = json_lines(_bounded(lines))
             shown, about = list(json_lines(io.StringIO(sample.decode(), newline="\n"))), "JSON Lines"
-        columns = list(dict.fromkeys(name for row in shown for name in row.values))
+        columns = list(dict.fromkeys(name for row in _few_keys(opened.path, shown) for name in row.values))
         if not columns:
             first = f"; {shown[0].problem}, in {shown[0].content[:40]!r}" if shown else ""
             raise PipelineError(f"{opened.path}: expected JSON objects with a text in each, got none{first}")
-        return columns, ((None if row.problem else row.values, row.problem, row.content) for row in given), about
+        rows = _few_keys(opened.path, given)
+        return columns, ((None if row.problem else row.values, row.problem, row.content) for row in rows), about
     if layout is None:
         raise PipelineError(f"{opened.path}: expected rows of data, got an empty file")
     names = _named(opened.path, layout.names)
     header = "a header" if layout.header else "no header"
     return names, _delimited(lines, layout, names), f"CSV, divided by a {layout.dialect.name}, with {header}"
+
+
+def _few_keys(path: str, rows: Iterable[JsonRow]) -> Iterator[JsonRow]:
+    """The rows; each new key is a column of the result, and their names are held from the first row to the last."""
+    known: set[str] = set()
+    for number, row in enumerate(rows, start=1):
+        known.update(row.values)
+        if len(known) > MOST_KEYS:
+            raise PipelineError(
+                f"{path}, row {number:,}: expected at most {MOST_KEYS:,} different keys in all rows together, got "
+                f"{len(known):,} up to here; keep those that are needed, or put the others into one object"
+            )
+        yield row
 
 
 def _named(path: str, names: Sequence[str]) -> list[str]:

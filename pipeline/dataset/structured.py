@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # Keys that the objects of one file may have together; every row takes room for each of them.
-_MOST_KEYS = 1_000
+MOST_KEYS = 1_000
 # Levels of lists and objects in one row of a stream.
 _DEEPEST = 100
 
@@ -184,9 +184,9 @@ def _from_objects(path: str, rows: Iterable[tuple[int, Any]], kind: str) -> Pars
             if len(column) < len(numbers):
                 _fill(name, column, numbers, lacking)
             column.append(value)
-        if len(values) > _MOST_KEYS:
+        if len(values) > MOST_KEYS:
             raise PipelineError(
-                f"{path}, line {number}: expected at most {_MOST_KEYS:,} different keys in all rows together, got "
+                f"{path}, line {number}: expected at most {MOST_KEYS:,} different keys in all rows together, got "
                 f"{len(values):,} up to here; keep those that are needed"
             )
         numbers.append(number)

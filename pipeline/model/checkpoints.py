@@ -19,7 +19,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from pipeline.artifacts import read_json, share, sync, write_text
+from pipeline.artifacts import CHECKPOINTS, TRAINING_LOG, read_json, share, sync, write_text
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.model.processes import Processes
 from pipeline.model.seals import BrokenSealError, seal, unseal
@@ -29,8 +29,6 @@ from pipeline.model.validation import Validation
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "checkpoints"
-LOG = "training.jsonl"
 _KEPT = 2  # if the last one is damaged, there is the one before
 _PROGRESS = "progress.json"
 # Two levels deep, because the Trainer takes a folder with an adapter in it for one of several to be loaded.
@@ -59,7 +57,7 @@ def newest(run: Path) -> Checkpoint | None:
     Raises:
         PipelineError: all of them are damaged.
     """
-    numbered = sorted(_numbered(run / FOLDER), reverse=True)
+    numbered = sorted(_numbered(run / CHECKPOINTS), reverse=True)
     for step, folder in numbered:
         try:
             content = unseal(folder)
@@ -68,14 +66,14 @@ def newest(run: Path) -> Checkpoint | None:
         except BrokenSealError as error:
             rejected = folder.with_name(f"rejected-{step}-{time.time_ns()}")
             folder.rename(rejected)
-            sync(run / FOLDER)
+            sync(run / CHECKPOINTS)
             logger.warning("%s; set aside as %s, going back to the checkpoint before it", error, rejected.name)
         else:
             return Checkpoint(folder, step, content["fingerprint"])
-    if numbered or any((run / FOLDER).glob("rejected-*")):
+    if numbered or any((run / CHECKPOINTS).glob("rejected-*")):
         raise PipelineError(
-            f"{run / FOLDER}: expected a checkpoint to go on from, but all of them are damaged; remove {run / FOLDER} "
-            "to begin again, or choose another --out"
+            f"{run / CHECKPOINTS}: expected a checkpoint to go on from, but all of them are damaged; remove "
+            f"{run / CHECKPOINTS} to begin again, or choose another --out"
         )
     return None
 
@@ -98,12 +96,12 @@ class Checkpoints(TrainerCallback):
         processes: Processes,
     ) -> None:
         self.stop = Stop()
-        self.best = run / FOLDER / ".best"
-        self.scratch = run / FOLDER / ".unfinished"
-        self.workspace = run / FOLDER / f".work-{processes.rank}"
+        self.best = run / CHECKPOINTS / ".best"
+        self.scratch = run / CHECKPOINTS / ".unfinished"
+        self.workspace = run / CHECKPOINTS / f".work-{processes.rank}"
         self.run = run
         self._processes = processes
-        self._folder = run / FOLDER
+        self._folder = run / CHECKPOINTS
         self._every = every
         self._fingerprint = fingerprint
         self._resumed = resumed
@@ -145,7 +143,7 @@ class Checkpoints(TrainerCallback):
         parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         check_room(self.run, parameters)
         if self._processes.first:
-            (self.run / LOG).touch()  # a checkpoint may come before the first line
+            (self.run / TRAINING_LOG).touch()  # a checkpoint may come before the first line
         # Optimizer and random numbers are pickles; by now they are known to be what was written, and the Trainer reads
         # them as plain data.
         source = str(self._resumed.folder) if self._resumed else None
@@ -223,14 +221,14 @@ class Checkpoints(TrainerCallback):
         if self._resumed is None:
             for folder in (self._folder, self.run / "tensorboard"):
                 shutil.rmtree(folder, ignore_errors=True)
-            (self.run / LOG).unlink(missing_ok=True)
+            (self.run / TRAINING_LOG).unlink(missing_ok=True)
         self.scratch.mkdir(parents=True)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Puts the run's files back to where the checkpoint was written."""
         if (checkpoint.folder / _BEST).is_dir():
             shutil.copytree(checkpoint.folder / _BEST, self.best)
-        write_text(self.run / LOG, (checkpoint.folder / LOG).read_text(encoding="utf-8"))
+        write_text(self.run / TRAINING_LOG, (checkpoint.folder / TRAINING_LOG).read_text(encoding="utf-8"))
 
     def _tell_end(self) -> None:
         """The last line of the log, as the Trainer writes it at the end of a training."""
@@ -263,7 +261,7 @@ class Checkpoints(TrainerCallback):
         # Not dump_json: a label that the model thinks impossible has a log-likelihood of minus infinity.
         write_text(folder / _PROGRESS, json.dumps(progress))
         (folder / _SUPERFLUOUS).unlink(missing_ok=True)
-        shutil.copyfile(self.run / LOG, folder / LOG)
+        shutil.copyfile(self.run / TRAINING_LOG, folder / TRAINING_LOG)
         if self.best.is_dir():
             shutil.copytree(self.best, folder / _BEST)
         share(folder)

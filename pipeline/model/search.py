@@ -26,7 +26,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import TrainerCallback
 
-from pipeline.artifacts import Row, dump_jsonl, read_jsonl, refuse_changes, write_text
+from pipeline.artifacts import SEARCH_LOG, Row, dump_jsonl, read_jsonl, refuse_changes, write_text
 from pipeline.errors import PipelineError
 from pipeline.model.adapter import LoraSettings, linear_layers
 from pipeline.model.base import BaseModel
@@ -39,7 +39,6 @@ from pipeline.model.validation import Score
 
 logger = logging.getLogger(__name__)
 
-FILE = "search.jsonl"
 _SCRATCH = ".scratch."
 # Learning rates from a tenth of that given to ten times as much.
 _RATES = 10.0
@@ -174,7 +173,7 @@ def search(
     short = dataclasses.replace(
         settings, max_steps=steps, evaluations=_VALIDATIONS, checkpoint_steps=steps, patience=None, report_to=()
     )
-    done = _known(folder / FILE, fingerprint)
+    done = _known(folder / SEARCH_LOG, fingerprint)
     for left in folder.glob(f"{_SCRATCH}*"):  # by a process that was killed
         shutil.rmtree(left)
     logger.info(
@@ -213,7 +212,7 @@ def search(
                 begun_with=None if done else fingerprint,
             )  # fmt: skip
             done.append(trial)
-            write_text(folder / FILE, dump_jsonl(each.to_json() for each in done))
+            write_text(folder / SEARCH_LOG, dump_jsonl(each.to_json() for each in done))
             bar.update()
             _tell(trial, trials, settings.select_by)
     return done

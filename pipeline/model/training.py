@@ -14,11 +14,11 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from pipeline.artifacts import Row
+from pipeline.artifacts import TRAINING_LOG, Row
 from pipeline.errors import PipelineError
 from pipeline.model.adapter import AdapterFiles, LoraSettings, add_lora, check_adapter, check_lora
 from pipeline.model.base import BaseModel
-from pipeline.model.checkpoints import LOG, Checkpoint, Checkpoints
+from pipeline.model.checkpoints import Checkpoint, Checkpoints
 from pipeline.model.decoding import Classifier, Decoded
 from pipeline.model.encoding import Encoder
 from pipeline.model.examples import CompletionLoss, Schedule, class_weights, encode_examples, in_order
@@ -233,7 +233,7 @@ def _train(
         callbacks = [
             TrainingProgress(settings.batch_size, settings.select_by),
             *callbacks,
-            TrainingLog(run / LOG, len(train) / settings.batch_size),
+            TrainingLog(run / TRAINING_LOG, len(train) / settings.batch_size),
             tensorboard(run / "tensorboard", checkpoints.step),
         ]
     trainer = Trainer(

@@ -144,3 +144,25 @@ def test_what_was_read_has_a_hash_of_its_own(tmp_path: Path) -> None:
     assert hashes("a", "b", "c") == first
     assert [a == b for a, b in zip(hashes("a", "b", "x"), first, strict=True)] == [True, False]
     assert not set(hashes("b", "a", "x")) & set(first)
+
+
+@pytest.mark.parametrize("end", ["jsonl", "json"])
+def test_keys_are_few_in_all_rows_together(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_SAMPLE", 5_000)  # the limit is reached behind it
+    path = tmp_path / f"a.{end}"
+
+    def written(keys: int) -> Path:
+        rows = [json.dumps({"text": "so happy", f"k{i}": i}) for i in range(keys - 1)]
+        path.write_text("\n".join(rows) if end == "jsonl" else f"[{','.join(rows)}]")
+        return path
+
+    assert len(rows_of(written(1_000))) == 999
+    says = r"row 1,000: expected at most 1,000 different keys in all rows together, got 1,001 up to here; keep those"
+    taken: list[streaming.Piece] = []
+    with pytest.raises(PipelineError, match=says), open_stream(str(written(1_100)), 100) as stream:
+        taken.extend(iter(stream))
+    assert len(taken) == (9 if end == "jsonl" else 0)  # a list is read whole at first
+    monkeypatch.undo()
+    path.write_text(json.dumps({"text": "so sad", **dict.fromkeys(map(str, range(1_000)))}))
+    with pytest.raises(PipelineError, match="row 1: expected at most 1,000 different keys"):
+        rows_of(path, kind="jsonl")

@@ -21,12 +21,12 @@ from conftest import make_rows
 from safetensors import SafetensorError
 
 from benchmarks.faults.faults import DAMAGES, damage
-from pipeline.artifacts import refuse_changes
+from pipeline.artifacts import CHECKPOINTS, TRAINING_LOG, refuse_changes
 from pipeline.errors import PipelineError, ShortageError
 from pipeline.model import shortage
 from pipeline.model.adapter import LoraSettings
 from pipeline.model.base import resolve_base_model
-from pipeline.model.checkpoints import FOLDER, LOG, Checkpoint, Checkpoints, newest
+from pipeline.model.checkpoints import Checkpoint, Checkpoints, newest
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import load_tokenizer, place
 from pipeline.model.processes import Processes
@@ -93,10 +93,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_there_is_a_checkpoint_every_few_steps_and_after_each_validation(run: Path) -> None:
     # Of those after steps 2, 3, 4 and 6 the last two stay.
-    assert sorted(path.name for path in (run / FOLDER).glob("[!.]*")) == ["checkpoint-4", "checkpoint-6"]
-    assert list((run / FOLDER / ".unfinished").iterdir()) == []
+    assert sorted(path.name for path in (run / CHECKPOINTS).glob("[!.]*")) == ["checkpoint-4", "checkpoint-6"]
+    assert list((run / CHECKPOINTS / ".unfinished").iterdir()) == []
     found = newest(run)
-    assert found == Checkpoint(run / FOLDER / "checkpoint-6", 6, FINGERPRINT)
+    assert found == Checkpoint(run / CHECKPOINTS / "checkpoint-6", 6, FINGERPRINT)
 
 
 def test_a_checkpoint_may_come_before_anything_is_logged(
@@ -114,12 +114,17 @@ def test_a_checkpoint_may_come_before_anything_is_logged(
         trained(tiny_llama, tmp_path / "run", settings=often)
     found = newest(tmp_path / "run")
     assert found is not None
-    assert (found.step, (found.folder / LOG).read_text()) == (1, "")
+    assert (found.step, (found.folder / TRAINING_LOG).read_text()) == (1, "")
 
 
 def test_a_checkpoint_holds_what_the_trainer_reads_and_no_other_pickle(run: Path) -> None:
-    names = set(files(run / FOLDER / "checkpoint-6"))
-    assert names >= {"adapter_model.safetensors", "trainer_state.json", "best/adapter/adapter_model.safetensors", LOG}
+    names = set(files(run / CHECKPOINTS / "checkpoint-6"))
+    assert names >= {
+        "adapter_model.safetensors",
+        "trainer_state.json",
+        "best/adapter/adapter_model.safetensors",
+        TRAINING_LOG,
+    }
     assert {name for name in names if not name.endswith((".json", ".jsonl", ".safetensors", ".md"))} == {
         "optimizer.pt",
         "scheduler.pt",
@@ -130,15 +135,15 @@ def test_a_checkpoint_holds_what_the_trainer_reads_and_no_other_pickle(run: Path
 def test_everybody_may_read_what_everybody_may_read_elsewhere(run: Path) -> None:
     before = os.umask(0o022)
     os.umask(before)
-    for path in [*(run / FOLDER / "checkpoint-6").rglob("*"), *(run / "adapter").iterdir()]:
+    for path in [*(run / CHECKPOINTS / "checkpoint-6").rglob("*"), *(run / "adapter").iterdir()]:
         assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~before
 
 
 def test_a_training_goes_on_with_the_same_bytes(
     tiny_llama: Path, finished: tuple[Path, TrainingResult], run: Path
 ) -> None:
-    shutil.rmtree(run / FOLDER / "checkpoint-6")
-    (run / LOG).write_text("what came after the checkpoint\n")
+    shutil.rmtree(run / CHECKPOINTS / "checkpoint-6")
+    (run / TRAINING_LOG).write_text("what came after the checkpoint\n")
     found = newest(run)
     assert found is not None
     assert found.step == 4
@@ -152,7 +157,7 @@ def test_a_training_goes_on_with_the_same_bytes(
 
 
 def log_of(run: Path) -> list[dict[str, Any]]:
-    lines = map(json.loads, (run / LOG).read_text().splitlines())
+    lines = map(json.loads, (run / TRAINING_LOG).read_text().splitlines())
     return [{k: v for k, v in line.items() if "per_second" not in k and "runtime" not in k} for line in lines]
 
 
@@ -189,7 +194,7 @@ def test_patience_that_ran_out_before_is_out(tiny_llama: Path, tmp_path: Path, m
 def test_tensorboard_shows_no_step_twice(tiny_llama: Path, run: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    shutil.rmtree(run / FOLDER / "checkpoint-6")
+    shutil.rmtree(run / CHECKPOINTS / "checkpoint-6")
     trained(tiny_llama, run, newest(run))
     assert len(list((run / "tensorboard").iterdir())) == 2
     curves = EventAccumulator(str(run / "tensorboard"))
@@ -202,20 +207,20 @@ def test_tensorboard_shows_no_step_twice(tiny_llama: Path, run: Path) -> None:
 def test_no_damage_to_a_file_goes_unseen(
     run: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    last = run / FOLDER / "checkpoint-6"
+    last = run / CHECKPOINTS / "checkpoint-6"
     names = sorted(files(last))
     assert len(names) >= 12
     for number, name in enumerate(names):
         copy = shutil.copytree(run, tmp_path / f"{number}")
-        damaged = copy / FOLDER / last.name / name
+        damaged = copy / CHECKPOINTS / last.name / name
         damage(damaged, kind)
         found = newest(copy)
         assert found is not None
         assert found.step == 4
         assert f"{damaged}{'.more' * (kind == 'extra')}: " in caplog.messages[-1]
-        [rejected] = (copy / FOLDER).glob("rejected-6-*")
+        [rejected] = (copy / CHECKPOINTS).glob("rejected-6-*")
         assert f"set aside as {rejected.name}, going back to the checkpoint before it" in caplog.messages[-1]
-        assert not (copy / FOLDER / last.name).exists()
+        assert not (copy / CHECKPOINTS / last.name).exists()
 
 
 def test_no_bit_of_the_manifest_can_flip_unseen(tmp_path: Path) -> None:
@@ -238,7 +243,7 @@ def test_no_bit_of_the_manifest_can_flip_unseen(tmp_path: Path) -> None:
 
 
 def test_a_link_is_no_file_of_its_own(run: Path, tmp_path: Path) -> None:
-    path = run / FOLDER / "checkpoint-6" / "optimizer.pt"
+    path = run / CHECKPOINTS / "checkpoint-6" / "optimizer.pt"
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BrokenSealError, match=r"optimizer\.pt: no longer a file of its own"):
@@ -246,26 +251,26 @@ def test_a_link_is_no_file_of_its_own(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_under_another_number_is_not_used(run: Path) -> None:
-    (run / FOLDER / "checkpoint-4").rename(run / FOLDER / "checkpoint-9")
+    (run / CHECKPOINTS / "checkpoint-4").rename(run / CHECKPOINTS / "checkpoint-9")
     found = newest(run)
     assert found is not None
     assert found.step == 6
 
 
 def test_where_all_checkpoints_are_damaged_it_says_so_each_time(run: Path) -> None:
-    for folder in (run / FOLDER).glob("checkpoint-*"):
+    for folder in (run / CHECKPOINTS).glob("checkpoint-*"):
         (folder / "scheduler.pt").unlink()
     for _ in range(2):
         with pytest.raises(
-            PipelineError, match=rf"all of them are damaged; remove {run / FOLDER} to begin again, or choose"
+            PipelineError, match=rf"all of them are damaged; remove {run / CHECKPOINTS} to begin again, or choose"
         ):
             newest(run)
-    assert len(list((run / FOLDER).glob("rejected-*"))) == 2
+    assert len(list((run / CHECKPOINTS).glob("rejected-*"))) == 2
 
 
 def test_where_there_never_was_one_there_is_none(tmp_path: Path) -> None:
     assert newest(tmp_path) is None
-    (tmp_path / FOLDER / ".unfinished" / "checkpoint-2").mkdir(parents=True)
+    (tmp_path / CHECKPOINTS / ".unfinished" / "checkpoint-2").mkdir(parents=True)
     assert newest(tmp_path) is None
 
 
@@ -278,7 +283,7 @@ class Payload:
 
 
 def test_a_planted_pickle_is_not_run(tiny_llama: Path, run: Path, tmp_path: Path) -> None:
-    last, canary = run / FOLDER / "checkpoint-6", tmp_path / "canary"
+    last, canary = run / CHECKPOINTS / "checkpoint-6", tmp_path / "canary"
     for name in ("rng_state.pth", "optimizer.pt", "scheduler.pt"):
         (last / name).write_bytes(pickle.dumps(Payload(canary)))
     found = newest(run)
@@ -313,9 +318,9 @@ def test_changes_are_listed_with_both_values(tmp_path: Path) -> None:
 
 def begun(run: Path) -> Checkpoints:
     """A run with a checkpoint after step 2 and one after step 3 that the Trainer has just written."""
-    (run / LOG).write_text('{"step": 1}\n')
+    (run / TRAINING_LOG).write_text('{"step": 1}\n')
     checkpoints = Checkpoints(run, 1, FINGERPRINT, None, Processes("cpu"))
-    (run / LOG).write_text('{"step": 1}\n')
+    (run / TRAINING_LOG).write_text('{"step": 1}\n')
     trainer = SimpleNamespace(_tr_loss=torch.tensor(1.5), _total_loss_scalar=2.5, _globalstep_last_logged=1)
     checkpoints._trainer, checkpoints._validation = trainer, SimpleNamespace(state=lambda: {"pending": False})
     for step in (1, 2, 3):
@@ -372,16 +377,16 @@ def test_a_death_at_any_point_of_a_save_leaves_the_old_or_the_new(tmp_path: Path
         run.mkdir()
         checkpoints = begun(run)
         more = dying(lambda saving=checkpoints: save(saving, 3), point, late=late)  # type: ignore[misc]
-        for folder in (run / FOLDER).glob("checkpoint-*"):
+        for folder in (run / CHECKPOINTS).glob("checkpoint-*"):
             unseal(folder)  # nothing half-done has the name of a checkpoint
         found = newest(run)
         assert found is not None
-        assert len(list((run / FOLDER).glob("checkpoint-*"))) >= 2
+        assert len(list((run / CHECKPOINTS).glob("checkpoint-*"))) >= 2
         steps.append(found.step)
         # The next process tidies up, and saves the same step again.
         again = Checkpoints(run, 1, FINGERPRINT, found, Processes("cpu"))
         assert list(again.scratch.iterdir()) == []
-        assert (run / LOG).read_text() == '{"step": 1}\n'
+        assert (run / TRAINING_LOG).read_text() == '{"step": 1}\n'
         assert files(again.best) == files(found.folder / "best" / "adapter")
     assert point > 15
     assert steps == sorted(steps)
@@ -394,7 +399,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("")
     (tmp_path / "config.yaml").write_text("whole")
     begun(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.yaml", FOLDER, LOG}
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.yaml", CHECKPOINTS, TRAINING_LOG}
 
 
 # --- signals
@@ -467,11 +472,11 @@ def test_a_disk_that_is_too_small_is_seen_before_training(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3_000_000))
     with pytest.raises(ShortageError, match=r"run: expected \d\.\d MB of free disk .* got 3\.0 MB; free some and"):
         trained(tiny_llama, tmp_path / "run")
-    assert not (tmp_path / "run" / LOG).exists()
+    assert not (tmp_path / "run" / TRAINING_LOG).exists()
 
 
 def test_the_estimate_is_what_a_checkpoint_takes(run: Path, finished: tuple[Path, TrainingResult]) -> None:
-    taken = sum(len(content) for content in files(run / FOLDER / "checkpoint-6").values())
+    taken = sum(len(content) for content in files(run / CHECKPOINTS / "checkpoint-6").values())
     parameters = finished[1].trainable_parameters
     assert 16 * parameters < taken < shortage.checkpoint_bytes(parameters)
     check_room(run, parameters)

@@ -39,14 +39,6 @@ def losses(folder: Path) -> list[float]:
     return [line[key] for line in lines for key in ("loss", "eval_loss") if key in line]
 
 
-def options(tiny_llama: Path, prepared: Path, **others: Any) -> dict[str, Any]:
-    return {
-        **{"dataset": str(prepared), "base_model": str(tiny_llama), "precision": "fp32", "device": "cpu"},
-        **{"batch_size": 8, "epochs": 9.0, "learning_rate": 0.005, "max_length": 128, "evaluations": 2},
-        **others,
-    }
-
-
 def command(out: Path, options: dict[str, Any]) -> list[str]:
     return [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
@@ -65,27 +57,44 @@ def in_two(out: Path, options: dict[str, Any]) -> "subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="torchrun's rendezvous is not used there")
-def test_two_processes_have_the_loss_curve_of_one_with_the_same_batch(
-    tiny_llama: Path, prepared: Path, tmp_path: Path
-) -> None:
-    given = options(tiny_llama, prepared, max_steps=6)
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(TrainConfig(out=str(one), micro_batch_size=8, lora=LoraConfig(dropout=0.0), **given))
-    result = in_two(two, given)
+@pytest.fixture(scope="module")
+def given(tiny_llama: Path, prepared: Path) -> dict[str, Any]:
+    """The options of every training here."""
+    return {
+        **{"dataset": str(prepared), "base_model": str(tiny_llama), "precision": "fp32", "device": "cpu"},
+        **{"batch_size": 8, "epochs": 9.0, "learning_rate": 0.005, "max_length": 128, "evaluations": 2},
+        **{"max_steps": 24, "checkpoint_steps": 1},
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(given: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes train that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    result = in_two(folder, given)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count(str(two)) == 1  # one of them talks
-    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
-    assert json.loads((two / "manifest.json").read_text())["processes"] == 2
+    assert result.stdout.count(str(folder)) == 1  # one of them talks
+    return folder
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="torchrun's rendezvous is not used there")
-def test_two_processes_that_are_told_to_stop_go_on_to_the_same_adapter(
-    tiny_llama: Path, prepared: Path, tmp_path: Path
+needs_torchrun = pytest.mark.skipif(sys.platform == "win32", reason="torchrun's rendezvous is not used there")
+
+
+@needs_torchrun
+def test_two_processes_have_the_loss_curve_of_one_with_the_same_batch(
+    given: dict[str, Any], whole: Path, tmp_path: Path
 ) -> None:
-    given = options(tiny_llama, prepared, max_steps=60, checkpoint_steps=1)
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert in_two(whole, given).returncode == 0
+    one = tmp_path / "one"
+    train(TrainConfig(out=str(one), micro_batch_size=8, lora=LoraConfig(dropout=0.0), **given))
+    assert losses(whole) == pytest.approx(losses(one), rel=1e-4)
+    assert json.loads((whole / "manifest.json").read_text())["processes"] == 2
+
+
+@needs_torchrun
+def test_two_processes_that_are_told_to_stop_go_on_to_the_same_adapter(
+    given: dict[str, Any], whole: Path, tmp_path: Path
+) -> None:
+    stopped = tmp_path / "stopped"
     with subprocess.Popen(
         command(stopped, given), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     ) as running:
