@@ -12,7 +12,7 @@ from benchmarks.jobs import ask, serve
 if TYPE_CHECKING:  # a process that starts others must be a small one
     import torch
 
-_SECONDS = 1.0  # for each shape
+SECONDS = 1.0  # for each shape
 
 
 class Product(NamedTuple):
@@ -35,7 +35,7 @@ def measured(counted: Mapping[Product, int], scratch: Path, environment: Mapping
     ``mixed_median`` are the rates of all of them together.
     """
     products = [{**each._asdict(), "count": count} for each, count in {SQUARE: 0, **counted}.items()]
-    found, _ = ask(sys.executable, "benchmarks.rates", {"products": products}, scratch, environment)
+    found, _ = ask(sys.executable, "benchmarks.rates", {"products": products, "seconds": SECONDS}, scratch, environment)
     return found
 
 
@@ -73,26 +73,26 @@ def table(rates: Mapping[str, Any], times: str) -> Iterator[str]:
 def _measure(order: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
-    rates = [{**each, **_rate(each)} for each in order["products"]]
+    rates = [{**each, **_rate(each, order["seconds"])} for each in order["products"]]
     mixed = {f"mixed_{which}": mixed_rate(rates, which) for which in ("best", "median")}
     return {"threads": torch.get_num_threads(), "rates": rates, **mixed}
 
 
-def _rate(product: Mapping[str, Any]) -> dict[str, float]:
+def _rate(product: Mapping[str, Any], seconds: float) -> dict[str, float]:
     import torch
 
     m, k, n = product["m"], product["k"], product["n"]
     a = torch.randn(m, k).bfloat16()
     b = torch.randn(n, k).bfloat16().t() if product["transposed"] else torch.randn(k, n).bfloat16()
-    seconds = list(_timed(a, b))
-    return {"best": 2 * m * k * n / min(seconds), "median": 2 * m * k * n / statistics.median(seconds)}
+    taken = list(_timed(a, b, seconds))
+    return {"best": 2 * m * k * n / min(taken), "median": 2 * m * k * n / statistics.median(taken)}
 
 
-def _timed(a: "torch.Tensor", b: "torch.Tensor") -> Iterator[float]:
+def _timed(a: "torch.Tensor", b: "torch.Tensor", seconds: float) -> Iterator[float]:
     import torch
 
     out = torch.mm(a, b)
-    end = time.perf_counter() + _SECONDS
+    end = time.perf_counter() + seconds
     taken = 0
     while taken < 5 or time.perf_counter() < end:
         start = time.perf_counter()

@@ -36,6 +36,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 EXACT = sorted(FAMILIES)
 FAMILIES["gemma2"] = {"head_dim": 8, "query_pre_attn_scalar": 8}
+# Files of tests by their folder, those that take minutes first: a core that begins one at the end is waited for.
+_ORDER = ("tests", "model", "scoring", "dataset")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _ORDER.index(item.path.parent.name))
+
+
 # What the run that has learnt the easy tweets said, by what it was asked.
 ANSWERS: "dict[tuple[str, ...], list[Decoded]]" = {}
 

@@ -14,6 +14,7 @@ from conftest import make_rows, write_prepared
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
+from benchmarks import rates
 from benchmarks.classify import tables
 from benchmarks.classify.__main__ import ClassifyBenchmarkConfig, benchmark
 from benchmarks.classify.arithmetic import Tree, products, scaffold_flops, tweet_flops
@@ -247,7 +248,10 @@ def test_impossible_options_are_refused_at_once(options: dict[str, Any], message
     assert not (tmp_path / "out").exists()
 
 
-def test_the_whole_command(places: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_command(
+    places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rates, "SECONDS", 0.01)
     path = benchmark(
         ClassifyBenchmarkConfig(
             run=places["run"],

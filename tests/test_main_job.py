@@ -231,13 +231,22 @@ def test_a_report_cannot_be_called_as_a_baseline(seeds: dict[str, Path], tmp_pat
         compare.compare(compare.CompareConfig([str(seeds["first"]), str(tmp_path / "majority")], str(tmp_path / "out")))
 
 
-def test_seed_and_priors_of_a_report_hold_when_it_is_scored_again(job: dict[str, Path], tmp_path: Path) -> None:
-    shares = "Negative=0.5,Neutral=0.25,Positive=0.25"
-    other = tmp_path / "other"
-    assert run(evaluate.main, "--rescore", job["report"], "--out", other, "--seed", 5, "--priors", shares) == 0
+def test_seed_priors_and_hidden_texts_of_a_report_hold_when_it_is_scored_again(
+    job: dict[str, Path], tmp_path: Path
+) -> None:
+    shares, other = "Negative=0.5,Neutral=0.25,Positive=0.25", tmp_path / "other"
+    options = ("--seed", 5, "--priors", shares, "--hide_text", "true")
+    assert run(evaluate.main, "--rescore", job["report"], "--out", other, *options) == 0
+    # Hidden texts include what the model wrote.
+    rows = [json.loads(line) for line in (other / "validation.jsonl").read_text().splitlines()]
+    assert {row["completion"] for row in rows} == {""}
+    shown, hidden = (json.loads((folder / "metrics.json").read_text()) for folder in (job["report"], other))
+    assert shown["drift"]["telling_words"]
+    assert hidden["drift"]["telling_words"] == []
+    assert hidden["priors"]["scenarios"]["given"]
     assert run(evaluate.main, "--rescore", other, "--out", tmp_path / "again") == 0
-    assert (tmp_path / "again" / "metrics.json").read_bytes() == (other / "metrics.json").read_bytes()
-    assert json.loads((other / "metrics.json").read_text())["priors"]["scenarios"]["given"]
+    for name in ("metrics.json", "report.html"):
+        assert (tmp_path / "again" / name).read_bytes() == (other / name).read_bytes()
 
 
 def test_temperature_threshold_and_count_are_left_behind(job: dict[str, Path]) -> None:
@@ -263,20 +272,6 @@ def test_the_card_of_an_export_has_the_scores_of_the_report(job: dict[str, Path]
     assert card.count("model-index") == 1
     manifest = Export.load(tmp_path / "export").manifest
     assert manifest["parents"]["report"]["sha256"] == Report.load(job["report"]).sha256
-
-
-def test_hidden_texts_include_what_the_model_wrote(job: dict[str, Path], tmp_path: Path) -> None:
-    assert run(evaluate.main, "--rescore", job["report"], "--hide_text", "true", "--out", tmp_path / "hidden") == 0
-    rows = [json.loads(line) for line in (tmp_path / "hidden" / "validation.jsonl").read_text().splitlines()]
-    assert {row["completion"] for row in rows} == {""}
-    shown, hidden = (
-        json.loads((folder / "metrics.json").read_text()) for folder in (job["report"], tmp_path / "hidden")
-    )
-    assert shown["drift"]["telling_words"]
-    assert hidden["drift"]["telling_words"] == []
-    assert run(evaluate.main, "--rescore", tmp_path / "hidden", "--out", tmp_path / "again") == 0
-    for name in ("metrics.json", "report.html"):
-        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "hidden" / name).read_bytes()
 
 
 def test_a_config_file_repeats_the_run(job: dict[str, Path], tmp_path: Path) -> None:
