@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import rates
+from benchmarks import rates, turns
 from benchmarks.classify import tables
 from benchmarks.classify.arithmetic import products
 from benchmarks.classify.programs import OURS, Program, lacking, programs, spread
 from benchmarks.decoder import Decoder
-from benchmarks.jobs import Settings, ask, environment, fastest, packages, spawn
+from benchmarks.jobs import Settings, ask, environment, fastest, spawn
 from benchmarks.prepare import machine
 from benchmarks.tweets import counter, of_length
 from pipeline import cli
@@ -105,9 +105,7 @@ def benchmark(config: ClassifyBenchmarkConfig) -> Path:
 
 
 def _check(config: ClassifyBenchmarkConfig) -> None:
-    known = programs(None, None, None)
-    if unknown := [name for name in config.programs if name not in known]:
-        raise PipelineError(f"--programs: expected some of {', '.join(known)}; got {', '.join(unknown)}")
+    turns.refuse_unknown(config.programs, programs(None, None, None))
     numbers = (config.tweets, config.slow_tweets, config.trial_tweets, config.rounds, config.batch_tokens)
     if min(*numbers, *config.growth_sizes, *config.growth_lengths, config.threads or 1) <= 0:
         raise PipelineError(
@@ -165,24 +163,15 @@ class _Measurement:
         self.record |= {"run": Run.load(run).sha256, "dataset": PreparedDataset.load(dataset).sha256}
 
     def _compared(self) -> Iterator[str | None]:
-        record = self.record
-        chosen = self._chosen()
-        names = list(chosen)
-        record |= {"programs": self.config.programs, "settings": {}, "trials": {}, "rounds": {x: [] for x in names}}
+        config, record, where = self.config, self.record, (self.scratch, self.environment)
+        known = programs(config.harness, config.llamacpp, config.vllm)
+        chosen = turns.chosen(config.programs, known, lambda it: lacking(it, config.gguf, *where), *where, record)
         record["rates"] = {"before": self._rates()}
         yield None
-        for name, program in chosen.items():
-            settings, tried = fastest(program.variants, partial(self._trial, program))
-            record["settings"][name] = dict(settings)
-            if tried:
-                record["trials"][name] = tried
-                log.info("%s: %s is the fastest of %d settings", name, dict(settings), len(tried))
-                yield None
-        for number in range(self.config.rounds):
-            # Another one begins each round, so that none always has the machine at its coolest.
-            for name in names[number % len(names) :] + names[: number % len(names)]:
-                record["rounds"][name].append(self._round(chosen[name]))
-                yield None
+        yield from turns.settle(chosen, lambda _, it: fastest(it.variants, partial(self._trial, it)), record, log)
+        for _, name in turns.in_turn(list(chosen), config.rounds):
+            record["rounds"][name].append(self._round(chosen[name]))
+            yield None
         record["rates"]["after"] = self._rates()
         record["machine_rates"] = rates.machine_rates(record["rates"])
         for table in (tables.notes, tables.compared):
@@ -190,19 +179,6 @@ class _Measurement:
             yield from table(record)
         yield ""
         yield from rates.table(record["rates"], "times a batch")
-
-    def _chosen(self) -> dict[str, Program]:
-        """The programs that can run here; the record tells why others cannot, and which versions these are."""
-        config, record = self.config, self.record
-        known = programs(config.harness, config.llamacpp, config.vllm)
-        where = (self.scratch, self.environment)
-        reasons = {name: lacking(known[name], config.gguf, *where) for name in config.programs}
-        record["skipped"] = {name: reason for name, reason in reasons.items() if reason is not None}
-        chosen = {name: known[name] for name, reason in reasons.items() if reason is None}
-        if not chosen:
-            raise PipelineError(f"--programs: none of them can run: {'; '.join(record['skipped'].values())}")
-        record["packages"] = {name: packages(each.python, *where) for name, each in chosen.items() if each.python}
-        return chosen
 
     def _rates(self) -> dict[str, Any]:
         """What the machine multiplies: the products of a batch."""

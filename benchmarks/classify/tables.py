@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks import turns
 from benchmarks.classify.programs import HARNESS, OURS, TUTORIAL, WHOLE
 
 _NAMES = {
@@ -35,30 +36,19 @@ def compared(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _program(name: str, record: Mapping[str, Any]) -> str:
     rounds = record["rounds"][name]
-    ratios = [
-        ours["tweets_per_second"] / each["tweets_per_second"]
-        for ours, each in zip(record["rounds"].get(OURS, ()), rounds, strict=False)
-    ]
-    useful = statistics.median(each["useful_flops_per_second"] for each in rounds)
+    useful = turns.median(rounds, "useful_flops_per_second")
     cells = [
         _NAMES[name],
         f"{len(rounds[0]['tweets']):,}",
-        f"{_median(rounds, 'tweets_per_second'):.2f}",
+        f"{turns.median(rounds, 'tweets_per_second'):.2f}",
         ", ".join(f"{each['tweets_per_second']:.2f}" for each in rounds),
-        f"{_median(record['rounds'][OURS], 'tweets_per_second') / _median(rounds, 'tweets_per_second'):.2f}"
-        if ratios
-        else "",
-        f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "",
-        f"{_median(rounds, 'startup_seconds'):.1f}",
+        *turns.faster(record, OURS, name),
+        f"{turns.median(rounds, 'startup_seconds'):.1f}",
         f"{max(each['peak_bytes'] for each in rounds) / 2**20:.0f}",
         *(_share(name, other, record) for other in _REFERENCES),
         *(f"{100 * useful / record['machine_rates'][which]:.1f}" for which in ("sustained", "peak", "square")),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _median(rounds: Sequence[Mapping[str, Any]], key: str) -> float:
-    return float(statistics.median(each[key] for each in rounds))
 
 
 def _share(name: str, other: str, record: Mapping[str, Any]) -> str:
@@ -93,14 +83,7 @@ def notes(record: Mapping[str, Any]) -> Iterator[str]:
         f"predict; {record['config']['rounds']} rounds in turn"
     )
     yield f"* a tweet cannot do without {statistics.mean(work['tweets']) / 1e9:.1f} GFLOP"
-    for name, tried in record["trials"].items():
-        ranked = sorted(tried, key=lambda each: each["seconds"])
-        times = "; ".join(f"{_settings(each['settings'])} {each['seconds']:.1f} s" for each in ranked)
-        yield f"* {_NAMES[name]} ran with {_settings(record['settings'][name])}, the fastest in a trial: {times}"
-
-
-def _settings(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items())
+    yield from turns.notes(record, _NAMES)
 
 
 def growth(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import rates
+from benchmarks import rates, turns
 from benchmarks.decoder import Decoder
-from benchmarks.jobs import ask, environment, packages, spawn
+from benchmarks.jobs import Settings, ask, environment, spawn
 from benchmarks.prepare import machine
 from benchmarks.train import tables
 from benchmarks.train.arithmetic import products, tweets_seen
@@ -94,9 +94,7 @@ def benchmark(config: TrainBenchmarkConfig) -> Path:
 
 
 def _check(config: TrainBenchmarkConfig) -> None:
-    known = programs("", None)
-    if unknown := [name for name in config.programs if name not in known]:
-        raise PipelineError(f"--programs: expected some of {', '.join(known)}; got {', '.join(unknown)}")
+    turns.refuse_unknown(config.programs, programs("", None))
     numbers = (config.steps, config.rounds, config.batch_size, config.trial_steps, config.growth_scale)
     if min(*numbers, *config.growth_sizes, *config.growth_lengths, config.threads or 1) <= 0:
         raise PipelineError("--steps, --rounds, --batch_size, --trial_steps, --threads, --growth_...: expected above 0")
@@ -150,28 +148,24 @@ def _measured(config: TrainBenchmarkConfig, scratch: Path, record: dict[str, Any
 
 
 def _compared(config: TrainBenchmarkConfig, job: Job, place: Machine, record: dict[str, Any]) -> Iterator[str | None]:
-    chosen = _chosen(config, place, record)
-    names = list(chosen)
-    record |= {"programs": config.programs, "settings": {}, "trials": {}, "rounds": {name: [] for name in names}}
+    known = programs(config.python or sys.executable, config.llamafactory)
+    where = (place.scratch, place.environment)
+    chosen = turns.chosen(config.programs, known, lambda program: lacking(program, place), *where, record)
     record["rates"] = {"before": _rates(config, place, record)}
     yield None
-    for name, program in chosen.items():
+
+    def tried(name: str, program: Program) -> tuple[Settings, list[dict[str, Any]]]:
         short = replace(job, steps=config.trial_steps, warmup_steps=0, out=f"{job.out}-trial-{name}")
-        settings, tried = trial(program, short, place)
-        record["settings"][name] = dict(settings)
-        if tried:
-            record["trials"][name] = tried
-            log.info("%s: %s is the fastest of %d settings", name, dict(settings), len(tried))
-            yield None
-    adapters: dict[str, list[str]] = {name: [] for name in names}
-    for number in range(config.rounds):
-        # Another one begins each round, so that none always has the machine at its coolest.
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            settings = record["settings"][name]
-            its = replace(job, seed=job.seed + number, out=f"{job.out}-{name}-{number}", settings=settings)
-            record["rounds"][name].append(_round(chosen[name], its, place, record))
-            adapters[name].append(str(adapter(chosen[name], its)))
-            yield None
+        return trial(program, short, place)
+
+    yield from turns.settle(chosen, tried, record, log)
+    adapters: dict[str, list[str]] = {name: [] for name in chosen}
+    for number, name in turns.in_turn(list(chosen), config.rounds):
+        settings = record["settings"][name]
+        its = replace(job, seed=job.seed + number, out=f"{job.out}-{name}-{number}", settings=settings)
+        record["rounds"][name].append(_round(chosen[name], its, place, record))
+        adapters[name].append(str(adapter(chosen[name], its)))
+        yield None
     record["rates"]["after"] = _rates(config, place, record)
     record["machine_rates"] = rates.machine_rates(record["rates"])
     yield None
@@ -188,20 +182,6 @@ def _compared(config: TrainBenchmarkConfig, job: Job, place: Machine, record: di
         yield from table(record)
     yield ""
     yield from rates.table(record["rates"], "times a step")
-
-
-def _chosen(config: TrainBenchmarkConfig, place: Machine, record: dict[str, Any]) -> dict[str, Program]:
-    """The programs that can run here; the record tells why others cannot, and which versions these are."""
-    known = programs(config.python or sys.executable, config.llamafactory)
-    reasons = {name: lacking(known[name], place) for name in config.programs}
-    record["skipped"] = {name: reason for name, reason in reasons.items() if reason is not None}
-    chosen = {name: known[name] for name, reason in reasons.items() if reason is None}
-    if not chosen:
-        raise PipelineError(f"--programs: none of them can run: {'; '.join(record['skipped'].values())}")
-    record["packages"] = {
-        name: packages(each.python, place.scratch, place.environment) for name, each in chosen.items() if each.python
-    }
-    return chosen
 
 
 def _rates(config: TrainBenchmarkConfig, place: Machine, record: dict[str, Any]) -> dict[str, Any]:

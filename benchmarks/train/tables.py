@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks import turns
+
 OURS = "ours"
 _NAMES = {
     "tutorial": "Alpaca-LoRA tutorial, fp32",
@@ -21,40 +23,29 @@ def compared(record: Mapping[str, Any]) -> Iterator[str]:
         "| % of the machine's bf16 rate: a step's products | their fastest calls | 2048³ |"
     )
     yield "|---|--:|---|--:|---|--:|--:|--:|---|--:|--:|--:|"
-    speeds = {name: speed(rounds) for name, rounds in record["rounds"].items()}
     for name in record["programs"]:
         if name in record["skipped"]:
             yield f"| {_NAMES[name]} | skipped: {record['skipped'][name]} | | | | | | | | | | |"
         else:
-            yield _program(name, record, speeds)
+            yield _program(name, record)
 
 
-def _program(name: str, record: Mapping[str, Any], speeds: Mapping[str, float]) -> str:
+def _program(name: str, record: Mapping[str, Any]) -> str:
     rounds = record["rounds"][name]
     score, losses = record["scores"]["scores"][name], record["scores"]["test_losses"][name]
-    ratios = [
-        ours["tweets_per_second"] / each["tweets_per_second"]
-        for ours, each in zip(record["rounds"].get(OURS, ()), rounds, strict=False)
-    ]
-    useful = statistics.median(each["useful_flops_per_second"] for each in rounds)
+    useful = turns.median(rounds, "useful_flops_per_second")
     cells = [
         _NAMES[name],
-        f"{speeds[name]:.2f}",
+        f"{turns.median(rounds, 'tweets_per_second'):.2f}",
         ", ".join(f"{each['tweets_per_second']:.2f}" for each in rounds),
-        f"{speeds[OURS] / speeds[name]:.2f}" if OURS in speeds else "",
-        f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "",
+        *turns.faster(record, OURS, name),
         f"{max(each['peak_bytes'] for each in rounds) / 2**20:.0f}",
-        f"{statistics.median(each['loss'] for each in rounds):.3f}",
+        f"{turns.median(rounds, 'loss'):.3f}",
         f"{statistics.median(losses):.3f}",
         f"{score['macro_f1']:.3f} [{score['low']:.3f}, {score['high']:.3f}]",
         *(f"{100 * useful / record['machine_rates'][which]:.0f}" for which in ("sustained", "peak", "square")),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def speed(rounds: Sequence[Mapping[str, Any]]) -> float:
-    """Tweets a second in the median of the rounds."""
-    return float(statistics.median(each["tweets_per_second"] for each in rounds))
 
 
 def paired(record: Mapping[str, Any]) -> Iterator[str]:
@@ -77,15 +68,7 @@ def notes(record: Mapping[str, Any]) -> Iterator[str]:
         f"turn; LoRA r {job['rank']}, alpha {job['alpha']}, on all linear layers; AdamW, {job['learning_rate']}"
     )
     yield f"* a step cannot do without {step / 1e9:.1f} GFLOP"
-    for name, tried in record["trials"].items():
-        chosen = record["settings"][name]
-        ranked = sorted(tried, key=lambda each: each["seconds"])
-        times = "; ".join(f"{_settings(each['settings'])} {each['seconds']:.1f} s" for each in ranked)
-        yield f"* {_NAMES[name]} ran with {_settings(chosen)}, the fastest in a trial: {times}"
-
-
-def _settings(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {str(value).lower()}" for key, value in settings.items())
+    yield from turns.notes(record, _NAMES)
 
 
 def growth(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
