@@ -318,7 +318,8 @@ def test_a_signal_is_code_3_and_a_second_process_code_5(
 
 
 MEASURED = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from pipeline import library, predict
 from pipeline.model.decoding import Decoded
 
@@ -342,10 +343,12 @@ for source in names:
         predict.main(["--run", run, "--source", source, "--out", source + ".csv", "--rows_at_once", "2000"])
     except SystemExit as ended:
         assert not ended.code
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    # Not getrusage, whose peak begins with that of the process that started this one.
+    print("peak", int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it tells the peak of a process's memory")
 def test_memory_does_not_grow_with_the_rows(easy_run: Path, tmp_path: Path) -> None:
     names = []
     for rows in (4_000, 40_000):
@@ -360,7 +363,7 @@ def test_memory_does_not_grow_with_the_rows(easy_run: Path, tmp_path: Path) -> N
     assert "40,000 rows" in result.stderr
     peaks = [int(line.split()[1]) for line in result.stdout.splitlines() if line.startswith("peak")]
     assert len(peaks) == 4
-    assert peaks[3] - peaks[1] < 16, peaks  # MiB; all rows together would take more
+    assert peaks[3] - peaks[1] < 32, peaks  # MiB; all rows together would take 75
 
 
 def test_a_lone_surrogate_survives(easy_run: Path, one_model: object, tmp_path: Path) -> None:
