@@ -53,11 +53,11 @@ def told_of_the_disk(folder: Path, parameters: int, *, scratch: Path) -> Iterato
     """
     usual = threading.excepthook
     # TensorBoard writes in a thread of its own, which would print what is raised here too.
-    threading.excepthook = lambda thread: None if _of_the_disk(thread.exc_value) else usual(thread)
+    threading.excepthook = lambda thread: None if of_the_disk(thread.exc_value) else usual(thread)
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = _of_the_disk(error)
+        reason = of_the_disk(error)
         if reason is None:
             raise
         shutil.rmtree(scratch, ignore_errors=True)
@@ -79,7 +79,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _of_the_disk(error: BaseException | None) -> str | None:
+def of_the_disk(error: BaseException | None) -> str | None:
     """What is wrong with the disk, where that is the cause of an error; else None."""
     if error is None:
         return None
