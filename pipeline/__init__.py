@@ -2,7 +2,7 @@
 
 Three commands and what is done with their results, three stages, one task::
 
-    commands   prepare  train  evaluate  compare  predict  export  doctor     (and app.py, and the library)
+    commands   prepare  train  evaluate  compare  predict  export  convert  doctor   (and app.py, and the library)
                   |       |       |
     stages     dataset/  model/  scoring/           never import each other
                   |       |       |
@@ -29,6 +29,7 @@ Python; both say of a text what ``predictions.py`` says::
     load_classifier("data/runs/NAME").predict(["love it"])
 
 What other programs take is from ``export``: ``exports/NAME`` (``merged/ adapter/ gguf/ parity.json manifest.json``).
+A checkpoint that needs remote code becomes a base model by ``convert``.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -28,6 +28,7 @@ COMMANDS = {
     "pipeline.compare": "python -m pipeline.compare",
     "pipeline.predict": "python -m pipeline.predict",
     "pipeline.export": "python -m pipeline.export",
+    "pipeline.convert": "python -m pipeline.convert",
     "pipeline.doctor": "python -m pipeline.doctor",
     "app": "python app.py",
 }
@@ -104,6 +105,8 @@ def test_a_bad_option_is_one_line_and_code_2(module: str, tmp_path: Path) -> Non
         ("pipeline.evaluate", ["--out", "o", "surplus"]),
         ("pipeline.export", ["--run", "r"]),
         ("pipeline.export", ["--run", "r", "--out", "o", "--dtype", "f16"]),
+        ("pipeline.convert", []),
+        ("pipeline.convert", ["checkpoint", "surplus"]),
         ("app", ["--run", "r", "--port", "http"]),
         ("app", []),
         ("pipeline.doctor", ["now"]),

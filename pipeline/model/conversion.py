@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, GenerationConfig
@@ -358,8 +357,8 @@ def _told_of_the_disk(out: Path) -> Iterator[None]:
     """A block that writes; what fails for want of disk is told in one line, whatever the libraries make of it."""
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = of_the_disk(error)
+    except Exception as error:  # the tokenizers library raises plain Exception for a file it cannot write
+        reason = None if isinstance(error, PipelineError) else of_the_disk(error)
         if reason is None:
             raise
         raise ShortageError(
