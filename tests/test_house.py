@@ -20,20 +20,8 @@ STAGES = ("dataset", "model", "scoring")
 LONGEST = 560
 # Where a heavy library may be imported; one that is not named here may be imported anywhere outside the core.
 HOMES = {
-    **dict.fromkeys(
-        (
-            "torch",
-            "transformers",
-            "peft",
-            "bitsandbytes",
-            "safetensors",
-            "accelerate",
-            "gguf",
-            "tokenizers",
-            "sentencepiece",
-        ),
-        ("model",),
-    ),
+    **dict.fromkeys(("torch", "transformers", "peft", "bitsandbytes", "accelerate"), ("model",)),
+    **dict.fromkeys(("safetensors", "gguf", "tokenizers", "sentencepiece"), ("model",)),
     **dict.fromkeys(("huggingface_hub", "optuna"), ("model",)),
     **dict.fromkeys(("pandas", "datasets", "datasketch", "pyarrow"), ("dataset",)),
     **dict.fromkeys(("seaborn", "matplotlib", "jinja2", "markupsafe"), ("scoring",)),

@@ -96,6 +96,7 @@ def convert_checkpoint(source: Path, out: Path) -> Path:
         _tidy(place)
         log.info("%s: is finished already", out)
         return out
+    pieces = _pieces(source, original)
     shards = _plan(source, files, original)
     place.mkdir(parents=True, exist_ok=True)
     with Lock(place, "is converting into it") as lock, _told_of_the_disk(out):
@@ -103,7 +104,7 @@ def convert_checkpoint(source: Path, out: Path) -> Path:
         _begin(place, fingerprint)
         folder = place / _MODEL
         folder.mkdir(exist_ok=True)
-        _write_small(source, original, folder, shards)
+        _write_small(source, original, pieces, folder, shards)
         _write_weights(source, place, shards)
         _write_index(folder, shards)
         write_text(folder / SOURCE, dump_json(fingerprint))
@@ -233,7 +234,22 @@ def _demand_all(source: Path, original: Original, steps: Iterable[_Step]) -> Non
         )
 
 
-def _write_small(source: Path, original: Original, folder: Path, shards: Sequence[_Shard]) -> None:
+def _pieces(source: Path, original: Original) -> SentencepieceBpe:
+    """The tokenizer of the source, once it is known to belong to it."""
+    pieces = SentencepieceBpe(source / _TOKENIZER)
+    pieces.demand(original.pieces)
+    room = original.config.vocab_size - len(original.commands)
+    if len(pieces) > room:
+        raise PipelineError(
+            f"{source / _TOKENIZER}: expected at most {room} pieces, as many as the model has room for, got "
+            f"{len(pieces)}; it is another model's tokenizer, take its own"
+        )
+    return pieces
+
+
+def _write_small(
+    source: Path, original: Original, pieces: SentencepieceBpe, folder: Path, shards: Sequence[_Shard]
+) -> None:
     """Writes config and tokenizer, and makes sure that the tokenizer, loaded again, gives what sentencepiece gives."""
     for path in folder.iterdir():  # what a kill has left half-written
         if path.suffix != ".safetensors":
@@ -245,14 +261,6 @@ def _write_small(source: Path, original: Original, folder: Path, shards: Sequenc
     with quiet():
         config.save_pretrained(folder)
         _generation(source, config).save_pretrained(folder)
-    pieces = SentencepieceBpe(source / _TOKENIZER)
-    pieces.demand(original.pieces)
-    room = config.vocab_size - len(original.commands)
-    if len(pieces) > room:
-        raise PipelineError(
-            f"{source / _TOKENIZER}: expected at most {room} pieces, as many as the model has room for, got "
-            f"{len(pieces)}; it is another model's tokenizer, take its own"
-        )
     pieces.convert(original.commands, original.before).save_pretrained(folder)
     wrong = pieces.check(load_tokenizer(BaseModel(str(source), str(folder), "")))
     if wrong:

@@ -27,12 +27,13 @@ from original_architectures import (
     rotate_neighbours,
     write_checkpoint,
 )
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pipeline import convert
 from pipeline.artifacts import read_json, sha256_of
+from pipeline.locking import Lock
 from pipeline.model import conversion
 from pipeline.model.base import check_base_model, resolve_base_model
 from pipeline.model.loading import load_base, load_tokenizer, place
@@ -188,7 +189,7 @@ def without_bias(weights: dict[str, Tensor]) -> None:
             weight.zero_()
 
 
-def rope(theta: float, share: float | None = None) -> dict[str, object]:
+def rope(theta: float, share: float | None = None) -> dict[str, Any]:
     partial = {} if share is None else {"partial_rotary_factor": share}
     return {"rope_parameters": {"rope_type": "default", "rope_theta": theta, **partial}}
 
@@ -205,14 +206,16 @@ def mutants(one: Mapping[str, Converted]) -> list[tuple[str, str, float]]:
 
     def other(name: str, what: str, rotate: Callable[[Tensor, float], Tensor]) -> None:
         kind, config = FAMILIES[name]
-        network = kind(config, rotate)  # type: ignore[call-arg]
+        network = kind(config, rotate)
         network.load_state_dict(one[name].network.state_dict())
         found.append((name, what, apart(native_logits(one[name].folder), logits(network))))
 
     heads = BAICHUAN["num_attention_heads"]
     against("baichuan2", "q and k exchanged", swap("q_proj", "k_proj"))
     against("baichuan2", "k and v exchanged", swap("k_proj", "v_proj"))
-    by_head = repack(lambda packed: [part.flatten(0, 1) for part in packed.unflatten(0, (heads, 3, -1)).unbind(1)])
+    by_head = repack(
+        lambda packed: [part.flatten(0, 1) for part in packed.reshape(heads, 3, -1, packed.shape[1]).unbind(1)]
+    )
     against("baichuan2", "W_pack divided head by head", by_head)
     against("baichuan2", "gate and up exchanged", swap("gate_proj", "up_proj"))
     against("baichuan2", "lm_head as on the disk", raw_head(one["baichuan2"].network))
@@ -359,6 +362,7 @@ FORKS = """
 import os, shutil, sys
 from pathlib import Path
 import transformers.models.glm.modeling_glm, transformers.models.llama.modeling_llama
+from pipeline.locking import Lock
 from pipeline.model import conversion
 from pipeline.model.conversion import convert_checkpoint
 
@@ -474,7 +478,7 @@ def half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
             raise KeyboardInterrupt
         real(*arguments, **options)
 
-    real = conversion.save_file
+    real = save_file
     with monkeypatch.context() as patch:
         patch.setattr(conversion, "save_file", save)
         assert command(source, "--out", out) == 3
@@ -487,7 +491,7 @@ def half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def test_only_what_is_missing_is_written(half_done: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = half_done
     written = []
-    real = conversion.save_file
+    real = save_file
     monkeypatch.setattr(conversion, "save_file", lambda *a, **k: written.append(real(*a, **k)))
     assert command(source, "--out", out) == 0
     assert len(written) == 1
@@ -512,7 +516,7 @@ def test_a_damaged_shard_is_written_again(
         lines = (place / "finished.jsonl").read_text().splitlines(keepends=True)
         (place / "finished.jsonl").write_text("".join(lines[:2])[:-40])
     written = []
-    real = conversion.save_file
+    real = save_file
     monkeypatch.setattr(conversion, "save_file", lambda *a, **k: written.append(real(*a, **k)))
     assert command(source, "--out", out) == 0
     assert len(written) == (3 if damage == "line" else 2)
@@ -534,7 +538,7 @@ def test_another_source_does_not_go_on(half_done: tuple[Path, Path], capsys: pyt
 
 def test_a_second_process_is_told_to_wait(half_done: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     source, out = half_done
-    with conversion.Lock(out.with_name("out.parts")) as lock:
+    with Lock(out.with_name("out.parts")) as lock:
         lock.take()
         assert command(source, "--out", out) == 5
     assert "another run is converting into it" in capsys.readouterr().err
