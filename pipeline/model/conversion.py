@@ -326,7 +326,7 @@ def _unit_rows(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _finished(place: Path, names: set[str]) -> set[str]:
-    """The shards that are whole; others are removed and will be written again."""
+    """The shards that are whole; others will be written again."""
     lines = []
     with contextlib.suppress(OSError):
         lines = (place / _FINISHED).read_text(encoding="utf-8", errors="replace").split("\n")
@@ -341,9 +341,6 @@ def _finished(place: Path, names: set[str]) -> set[str]:
             elif line["file"] in names:
                 log.warning("%s: damaged, it is done again", path)
     write_text(place / _FINISHED, dump_jsonl(whole.values()))
-    for path in (place / _MODEL).glob("*.safetensors"):
-        if path.name not in whole:
-            path.unlink()
     return set(whole)
 
 

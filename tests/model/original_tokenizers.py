@@ -69,6 +69,15 @@ def shuffled(content: bytes, seed: int = 0) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def with_own(content: bytes, *names: str) -> bytes:
+    """The same model with some of its pieces as symbols of the user's own, though others hold them too."""
+    model = sentencepiece_model_pb2.ModelProto.FromString(content)  # type: ignore[attr-defined]
+    for piece in model.pieces:
+        if piece.piece in names:
+            piece.type = piece.USER_DEFINED
+    return bytes(model.SerializeToString())
+
+
 def baichuan_model() -> bytes:
     """As Baichuan2's: no dummy prefix, symbols of its own, ids in another order than scores."""
     return shuffled(train(dummy_prefix=False, own=OWN))

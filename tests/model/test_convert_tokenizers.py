@@ -152,6 +152,16 @@ def test_other_settings_of_sentencepiece_are_followed_too(tmp_path: Path, option
     assert plain(tokenizer, text) == sentencepiece.SentencePieceProcessor(model_proto=content).encode(text)
 
 
+def test_symbols_of_the_users_own_join_with_nothing(tmp_path: Path) -> None:
+    content = original_tokenizers.with_own(original_tokenizers.train(dummy_prefix=False, own=("▁▁",)), "o", "e")
+    (tmp_path / "tokenizer.model").write_bytes(content)
+    tokenizer = SentencepieceBpe(tmp_path / "tokenizer.model").convert()
+    oracle = sentencepiece.SentencePieceProcessor(model_proto=content)
+    texts = ["love  people", "moon  stop the price", "oo ee", "hodl", *original_tokenizers.WORDS]
+    assert [plain(tokenizer, text) for text in texts] == [oracle.encode(text) for text in texts]
+    assert "love" in [piece for piece in tokenizer.get_vocab() if "o" in piece]
+
+
 OTHERS: dict[str, tuple[PreTrainedTokenizerBase, bytes]] = {}
 
 
