@@ -99,8 +99,7 @@ class TrainConfig:
     base_model: str = "smollm2-135m"
     """smollm2-135m (comes with the project), a model folder, a .gguf file, or a hub id."""
     family: Literal["auto", Name] = "auto"
-    """How the model is asked. auto recognises it; alpaca is the prompt of instruction JSON, chat the chat template that
-    comes with the tokenizer."""
+    """How the model is asked: auto recognises it, alpaca is that of instruction JSON, chat the tokenizer's template."""
     precision: Literal["auto", "bf16", "fp32", "int8", "nf4"] = "auto"
     """Numbers that hold the frozen weights; int8 and nf4 are bitsandbytes' 8 and 4 bit."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -156,7 +156,8 @@ PREPARE = ["--source", "a.csv", "--out", "o"]
         (
             "pipeline.train",
             [*TRAIN, "--config", "cpu_hour"],
-            "--config cpu_hour: expected a YAML file, or one of baichuan2-7b, chatglm3-6b-nf4, cpu, cpu-hour, deepseek-7b, llama-7b-int8, phi4; no such file (did you "
+            "--config cpu_hour: expected a YAML file, or one of baichuan2-7b, chatglm3-6b-nf4, cpu, cpu-hour, "
+            "deepseek-7b, llama-7b-int8, phi4; no such file (did you "
             "mean cpu-hour?)",
         ),
         ("pipeline.evaluate", ["--config", "cpu"], "--config cpu: expected a YAML file; no such file"),

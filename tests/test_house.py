@@ -15,7 +15,7 @@ SOURCES = {
 }
 TEMPLATES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "pipeline").rglob("templates/*.html")}
 
-CORE = ("task", "text", "mojibake", "artifacts", "errors", "locking", "trackers")
+CORE = ("task", "text", "mojibake", "artifacts", "families", "errors", "locking", "trackers")
 STAGES = ("dataset", "model", "scoring")
 LONGEST = 560
 # Where a heavy library may be imported; one that is not named here may be imported anywhere outside the core.

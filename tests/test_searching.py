@@ -114,7 +114,9 @@ QUICK = {"batch_size": 8, "micro_batch_size": 8, "max_steps": 16, "evaluations":
 
 
 def config_of(prepared: Path, tiny_llama: Path, out: Path, **more: Any) -> TrainConfig:
-    return TrainConfig(str(prepared), str(out), str(tiny_llama), "fp32", "cpu", **QUICK | {"search": 3} | more)
+    return TrainConfig(
+        str(prepared), str(out), str(tiny_llama), precision="fp32", device="cpu", **QUICK | {"search": 3} | more
+    )
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ from pipeline.artifacts import read_json, sha256_of
 from pipeline.locking import Lock
 from pipeline.model import conversion
 from pipeline.model.base import check_base_model, resolve_base_model
-from pipeline.model.loading import load_base, load_tokenizer, place
+from pipeline.model.loading import family_of, load_base, load_tokenizer, place
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120
@@ -273,7 +273,8 @@ def test_a_finished_folder_is_a_base_model(converted: Mapping[str, Converted]) -
         check_base_model(str(each.folder))
         base = resolve_base_model(str(each.folder))
         assert apart(load_base(base, place("fp32", "cpu"))(some_ids()).logits, logits(each.network)) < TOLERANCE
-        assert load_tokenizer(base).eos_token_id == 2
+        tokenizer = load_tokenizer(base)
+        assert (tokenizer.eos_token_id, family_of(base, tokenizer)) == (2, family)
 
 
 def umask() -> int:

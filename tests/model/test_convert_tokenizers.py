@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, GlmConfig, LlamaConfig, PreTrainedTokenizerBase
 
 from pipeline.errors import PipelineError
+from pipeline.families import Name, asked_as
 from pipeline.model import sentencepiece_bpe
+from pipeline.model.encoding import Encoder
 from pipeline.model.sentencepiece_bpe import PROBES, SentencepieceBpe
+from pipeline.task import Task
 
 COMMANDS = (
     "[MASK]",
@@ -107,6 +110,24 @@ def test_control_tokens(pair: tuple[str, PreTrainedTokenizerBase, sentencepiece.
     assert tokenizer.convert_ids_to_tokens(ids[1:]) == ["▁", "<0x0A>"]
     # The publisher's words sop and eop are no tokens: as such they would be cut out of others.
     assert tokenizer("people stop")["input_ids"][2:] == oracle.encode("people stop")
+
+
+def test_prompts_have_the_ids_that_the_original_programs_make(
+    pair: tuple[str, PreTrainedTokenizerBase, sentencepiece.SentencePieceProcessor],
+) -> None:
+    """Both programs encode every part of a chat by itself, and put the ids of control tokens between."""
+    family, tokenizer, oracle = pair
+    name: Name = "baichuan2" if family == "baichuan2" else "chatglm3"
+    encoder = Encoder(tokenizer, asked_as(Task(), name, tokenizer), 256)
+    asked, tweet = oracle.encode(Task().instruction), oracle.encode("love it")
+    if name == "baichuan2":
+        expected = [*asked, 195, *tweet, 196]
+    else:
+        mask, sop, system, user, assistant = (oracle.get_piece_size() + i for i in (1, 3, 5, 6, 7))
+        line = oracle.encode("\n")
+        expected = [mask, sop, system, *line, *asked, user, *line, *tweet, assistant, *line]
+    assert encoder.prompt("love it").ids == expected
+    assert encoder.completions["Neutral"] == [*oracle.encode("Neutral"), 2]
 
 
 @pytest.mark.parametrize("wrong", ["by id", "worst first"])
