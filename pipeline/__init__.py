@@ -6,7 +6,7 @@ Three commands and what is done with their results, three stages, one task::
                   |       |       |
     stages     dataset/  model/  scoring/           never import each other
                   |       |       |
-    core       task  families  text  artifacts  locking  trackers  errors   standard library only (and ftfy, in mojibake)
+    core       task families text artifacts locking trackers errors   standard library only (and ftfy, in mojibake)
 
 The import rule: commands import stages, stages import the core, and nothing points back. Each heavy library has
 one home: torch, transformers, peft, bitsandbytes and optuna in ``model/``; pandas and datasets in ``dataset/``;
