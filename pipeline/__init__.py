@@ -1,19 +1,19 @@
 """sentiment-tuner: tweets in, a tuned classifier and an honest report out.
 
-Three commands and what is done with their results, three stages, one task::
+Three commands and what is done with their results, four stages, one task::
 
-    commands   prepare  train  evaluate  compare  predict  export  convert  doctor   (and app.py, and the library)
-                  |       |       |
-    stages     dataset/  model/  scoring/           never import each other
-                  |       |       |
+    commands   prepare  train  evaluate  compare  predict  export  distill  convert  doctor   (app.py, the library)
+                  |       |       |                                   |
+    stages     dataset/  model/  scoring/                          teacher/           never import each other
+                  |       |       |                                   |
     core       task families text artifacts locking trackers errors   standard library only (and ftfy, in mojibake)
 
 The import rule: commands import stages, stages import the core, and nothing points back. Each heavy library has
 one home: torch, transformers, peft, bitsandbytes and optuna in ``model/``; pandas and datasets in ``dataset/``;
-seaborn, matplotlib and jinja2 in ``scoring/``; gradio in ``app.py``; the argument parser in ``cli.py``. scikit-learn
-and scipy serve both ``dataset/`` and ``scoring/``. ``tests/test_house.py`` enforces it. What follows: a report renders
-on a machine without torch, and ``--help`` answers at once, because a command imports its stages inside its
-function, after the options are known to be good.
+seaborn, matplotlib and jinja2 in ``scoring/``; openai in ``teacher/``; gradio in ``app.py``; the argument parser in
+``cli.py``. scikit-learn and scipy serve both ``dataset/`` and ``scoring/``. ``tests/test_house.py`` enforces it. What
+follows: a report renders on a machine without torch, and ``--help`` answers at once, because a command imports its
+stages inside its function, after the options are known to be good.
 
 Three folders carry the work from command to command, and nothing else does (``artifacts.py``)::
 
@@ -28,6 +28,7 @@ Python; both say of a text what ``predictions.py`` says::
 
     load_classifier("data/runs/NAME").predict(["love it"])
 
+``distill`` makes a prepared folder of another: more rows in train, by a teacher model, the other splits as they are.
 What other programs take is from ``export``: ``exports/NAME`` (``merged/ adapter/ gguf/ parity.json manifest.json``).
 A checkpoint that needs remote code becomes a base model by ``convert``.
 """

@@ -51,7 +51,8 @@ _PIECE = 1_000  # rows
 class Row:
     """One example for tuning, in Alpaca's terms, with what the evaluation needs to know of it.
 
-    ``id`` is the row's number in the source file, ``group`` the number of its group of near-duplicates.
+    ``id`` is the row's number in the source file, ``group`` the number of its group of near-duplicates. Of a
+    ``synthetic`` row a model, the ``teacher``, wrote the tweet or gave the label; there are none but in train.
     """
 
     id: str
@@ -59,16 +60,19 @@ class Row:
     input: str
     output: str
     group: int
+    synthetic: bool = False
+    teacher: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """The row as it stands in a split file, Alpaca's three keys first."""
-        return {
+        row: dict[str, object] = {
             "instruction": self.instruction,
             "input": self.input,
             "output": self.output,
             "id": self.id,
             "group": self.group,
         }
+        return row | ({"synthetic": True, "teacher": self.teacher} if self.synthetic else {})
 
 
 @dataclass(frozen=True)

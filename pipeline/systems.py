@@ -403,7 +403,9 @@ def _baselines(rows: Mapping[str, list[Row]], task: Task) -> dict[str, list[dict
     from pipeline.dataset.lexicons import word_list_answers
     from pipeline.scoring.baselines import predict_baselines
 
-    log.info("fitting the baselines on %d training tweets", len(rows["train"]))
+    synthetic = sum(row.synthetic for row in rows["train"])
+    told = f" ({synthetic} of them synthetic)" if synthetic else ""
+    log.info("fitting the baselines on %d training tweets%s", len(rows["train"]), told)
     texts = [row.input for row in rows["test"]]
     labels = [row.output for row in rows["train"]]
     found = predict_baselines([row.input for row in rows["train"]], labels, texts, labels=task.labels, seed=_SEED)

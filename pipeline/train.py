@@ -206,10 +206,11 @@ def train(config: TrainConfig) -> Path | None:
                 return _finished(config)
             if not config.resume and (out / CONFIG).exists():
                 refuse_existing(out, resumable=True)
+        synthetic = sum(row.synthetic for row in train_rows)
         log.info(
-            "tuning %s, asked as %s, in %s on %s: %d tweets, %d for validation, %d classes",
-            base.name, family, placement.precision, placement.device, len(train_rows), len(val_rows),
-            len(dataset.task.labels),
+            "tuning %s, asked as %s, in %s on %s: %d tweets%s, %d for validation, %d classes",
+            base.name, family, placement.precision, placement.device, len(train_rows),
+            f" ({synthetic} of them synthetic)" if synthetic else "", len(val_rows), len(dataset.task.labels),
         )  # fmt: skip
         with _removed_if_unused(out, new=first and not existed), _going_on(out):
             found: dict[str, Any] = {}
@@ -453,6 +454,7 @@ def _tune(
         "max_length": config.max_length,
         "config": _options(config),
         "result": dataclasses.asdict(result),
+        "train_rows": {"all": len(rows[0]), "synthetic": sum(row.synthetic for row in rows[0])},
     } | ({"search": found} if found else {})
     write_manifest(out, "run", task, content, skip=("tensorboard", CHECKPOINTS, LOCK))
     log.info(

@@ -16,7 +16,7 @@ SOURCES = {
 TEMPLATES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "pipeline").rglob("templates/*.html")}
 
 CORE = ("task", "text", "mojibake", "artifacts", "families", "errors", "locking", "trackers")
-STAGES = ("dataset", "model", "scoring")
+STAGES = ("dataset", "model", "scoring", "teacher")
 LONGEST = 560
 # Where a heavy library may be imported; one that is not named here may be imported anywhere outside the core.
 HOMES = {
@@ -29,6 +29,8 @@ HOMES = {
     "numpy": ("dataset", "scoring", "model"),
     **dict.fromkeys(("charset_normalizer", "kagglehub", "textblob", "vaderSentiment"), ("dataset",)),
     "ftfy": ("mojibake", "dataset"),
+    "py3langid": ("dataset",),
+    **dict.fromkeys(("openai", "httpx", "httpx2"), ("teacher",)),
     "gradio": ("app",),
     **dict.fromkeys(("jsonargparse", "argparse"), ("cli",)),
 }
@@ -205,6 +207,8 @@ def test_templates_escape(name: str) -> None:
         ("pipeline/dataset/a.py", "from matplotlib import pyplot", "dataset imports matplotlib"),
         ("pipeline/evaluate.py", "def f():\n    import numpy", "evaluate imports numpy"),
         ("pipeline/model/a.py", "import gradio", "model imports gradio"),
+        ("pipeline/teacher/a.py", "from pipeline.model import base", "stage teacher imports model"),
+        ("pipeline/model/a.py", "import openai", "model imports openai"),
         ("pipeline/train.py", "import argparse", "train imports argparse"),
     ],
 )  # fmt: skip

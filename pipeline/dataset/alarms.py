@@ -36,6 +36,7 @@ def find_alarms(content: Mapping[str, Any]) -> list[dict[str, str]]:
         ("few_test_rows", _few_test_rows),
         ("few_validation_rows", _few_validation_rows),
         ("low_rater_agreement", _low_rater_agreement),
+        ("synthetic_rows", _synthetic_rows),
     )
     return [{"kind": kind, "text": text} for kind, check in checks for text in check(content)]
 
@@ -171,6 +172,22 @@ def _low_rater_agreement(content: Mapping[str, Any]) -> Iterator[str]:
             f"scores a macro-F1 of {ceiling['macro_f1']:.2f} against the majority of the others; a model that scores "
             "more has learnt the habits of these raters."
         )
+
+
+def _synthetic_rows(content: Mapping[str, Any]) -> Iterator[str]:
+    found = _at(content, "synthetic")
+    if not found:
+        return
+    rows, of, written = found["rows"], found["of"], found["written"]
+    how = "with tweets that a model wrote"
+    if written < rows:
+        how = f"{written:,} with tweets that a model wrote, {rows - written:,} with labels that one gave"
+    teachers = ", ".join(f"{name} {n:,}" for name, n in found["teachers"].items())
+    classes = ", ".join(f"{label} {n:,}" for label, n in found["classes"].items() if n)
+    yield (
+        f"Of {of:,} training rows, {rows:,} ({_percent(rows / of)}) are synthetic, {how} ({teachers}); by class: "
+        f"{classes}. No validation or test row is. Whether they help shows only beside a run on the real rows alone."
+    )
 
 
 def _at(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:

@@ -22,6 +22,19 @@ REASONS = (
     "conflicting label",
     "duplicate",
     "not sampled",
+    # And those of pipeline.distill.
+    "no answer",
+    "refusal",
+    "not a tweet",
+    "too short",
+    "too long",
+    "label in the text",
+    "doubled word",
+    "other language",
+    "copy of a training row",
+    "copy of a new row",
+    "teacher disagrees",
+    "not wanted",
 )
 
 

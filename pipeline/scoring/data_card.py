@@ -23,6 +23,15 @@ _SIZES = (
     (10**8, "10M<n<100M"),
 )
 _SPLITS = {"val": "validation"}
+_BY_MACHINE = ("machine_made", "synthetic_rows")
+_FEATURES = {
+    **dict.fromkeys(("instruction", "input", "output", "id"), "string"),
+    "group": "int64",
+    "synthetic": "bool",
+    "teacher": "string",
+}
+_SYNTHETIC = """A teacher model wrote these tweets, or gave them their labels. They are in train alone, marked by
+`synthetic` and `teacher`; `distilled.jsonl` says of each where it is from, `dropped.jsonl` what was not used and why."""
 _FIELDS = """Every row of the JSON files has an `instruction`, an `input` (the text), an `output` (its class), an `id`
 (its place in the source) and a `group` (near-duplicates of each other share it)."""
 _LIMITS = """- No alarm does not mean no fault: only what was measured is told here.
@@ -49,6 +58,7 @@ def render_data_card(content: Mapping[str, Any]) -> str:
         _summary(content),
         _alarms(content),
         _classes(content),
+        _synthetic(content),
         _making(content),
         _leakage(content),
         f"## Limits\n\n{_LIMITS}",
@@ -63,19 +73,56 @@ def _head(content: Mapping[str, Any]) -> dict[str, Any]:
         "task_categories": ["text-classification"],
     }
     if content.get("rows"):
-        kept = content["rows"]["kept"]
+        kept = _rows_of(content)
         head["size_categories"] = [next((name for end, name in _SIZES if kept < end), "100M<n<1B")]
-    if any(alarm["kind"] == "machine_made" for alarm in content.get("alarms", [])):
+    if any(alarm["kind"] in _BY_MACHINE for alarm in content.get("alarms", [])):
         head["annotations_creators"] = ["machine-generated"]
+    if content.get("synthetic"):
+        # Two columns are in train alone; without their names here the other splits would be refused.
+        head["dataset_info"] = {"features": [{"name": name, "dtype": kind} for name, kind in _FEATURES.items()]}
     files = [{"split": _SPLITS.get(split, split), "path": f"{split}.json"} for split in splits]
     return {**head, "configs": [{"config_name": "default", "data_files": files}]}
 
 
 def _summary(content: Mapping[str, Any]) -> str:
     labels = ", ".join(inline(label) for label in labels_of(content))
-    rows = f"{content['rows']['kept']:,} short texts" if content.get("rows") else "Short texts"
+    rows = f"{_rows_of(content):,} short texts" if content.get("rows") else "Short texts"
     classes = f", each with one of {len(labels_of(content))} classes: {labels}" if labels else ""
     return f"{rows}{classes}.\n\n{_FIELDS}"
+
+
+def _rows_of(content: Mapping[str, Any]) -> int:
+    """Number of rows of all splits: those kept of the source, and those that a teacher added."""
+    return int(content["rows"]["kept"]) + int((content.get("synthetic") or {}).get("rows", 0))
+
+
+def _synthetic(content: Mapping[str, Any]) -> str:
+    """What a teacher added, step by step."""
+    steps = content.get("distilled") or []
+    if not steps:
+        return ""
+    rows = [
+        (
+            inline(step["teacher"]["name"]),
+            step["how"],
+            sum(step["added"].values()),
+            ", ".join(f"{inline(label)} {n:,}" for label, n in step["added"].items()),
+            ", ".join(f"{inline(reason)} {n:,}" for reason, n in step["dropped"].items()) or "none",
+            _agreed(step),
+            inline(step["cost"]["cost"]),
+        )
+        for step in steps
+    ]
+    head = ("teacher", "what it did", "rows added to train", "classes", "not used", "agreement with people", "cost")
+    return f"## Synthetic rows\n\n{_SYNTHETIC}\n\n{table_of(head, rows)}"
+
+
+def _agreed(step: Mapping[str, Any]) -> str:
+    found = next((each for each in step["agreement"].values() if each and each["n"]), None)
+    if found is None:
+        return "not measured"
+    interval = f"[{found['low']:.2f}, {found['high']:.2f}]"
+    return f"{found['accuracy']:.2f} {interval} of {found['n']:,}, kappa {found['kappa']:.2f}"
 
 
 def _alarms(content: Mapping[str, Any]) -> str:

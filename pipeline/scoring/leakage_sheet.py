@@ -147,6 +147,8 @@ def _duplicates(case: _Case) -> Found:
     text += "" if usual is None else f" In a plain random split of all rows {share_text(usual)} would have one."
     other = case.at("leakage", "against_train").get("near")
     text += "" if other is None else f" {share_text(other)} of the train rows have one in the file given by --against."
+    if synthetic := case.at("synthetic").get("rows"):
+        text += f" Copies of them were left out of the {synthetic:,} synthetic train rows."
     return (POSSIBLE if any(shares) else CHECKED), text
 
 
@@ -234,6 +236,8 @@ def _pretraining(case: _Case) -> Found:
     last = case.at("dates").get("last")
     text = f"Nobody has listed what {model} read"
     text += f"; the tweets, up to {moment(last)}, may be in it" if last else ""
+    if teachers := case.at("synthetic", "teachers"):
+        text += f", nor what the teacher of the synthetic train rows did ({', '.join(teachers)})"
     systems = case.metrics["systems"]
     if "untuned" not in systems:
         return POSSIBLE, f"{text}. Its score without tuning is not there to compare."

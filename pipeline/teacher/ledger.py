@@ -1,0 +1,189 @@
+"""What has been paid for: every finished call on the disk, and the budget."""
+
+import contextlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import dump_jsonl, sync
+from pipeline.errors import PipelineError, StoppedError
+from pipeline.teacher.asking import Answer, Request
+
+log = logging.getLogger("pipeline.distill")
+
+CALLS = "calls.jsonl"
+_MILLION = 1_000_000
+_OVERHEAD = 64  # tokens of the roles and what is around them
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Per million tokens, in any currency; None where nobody said."""
+
+    tokens_in: float | None = None
+    tokens_out: float | None = None
+
+    def cost(self, tokens_in: int | None, tokens_out: int | None) -> float | None:
+        """Of a call; None where a price or a count is missing."""
+        if None in (self.tokens_in, self.tokens_out, tokens_in, tokens_out):
+            return None
+        return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / _MILLION  # type: ignore[operator]
+
+    def most(self, request: Request) -> float | None:
+        """The most that a call can cost: a token is a byte at least, and an answer has a bound."""
+        told = len(request.system.encode()) + len(json.dumps(request.content, ensure_ascii=False).encode())
+        return self.cost(told + _OVERHEAD, request.max_tokens)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many calls may be made and what they may cost, those of all earlier starts included; None is no bound."""
+
+    max_calls: int | None = None
+    max_cost: float | None = None
+
+
+class Ledger:
+    """``calls.jsonl``, a line for each finished call: the hash of its request, the answer, its tokens.
+
+    A line that a kill has cut does not count, and the next one begins behind it. Only who holds the lock of the folder
+    may touch it. Safe for threads.
+    """
+
+    def __init__(self, folder: Path, prices: Prices, budget: Budget) -> None:
+        self.path = folder / CALLS
+        self.prices = prices
+        self.budget = budget
+        self.calls = 0
+        """Calls that are finished or under way, without those that failed."""
+        self.tokens_in = self.tokens_out = 0
+        self._uncounted = 0
+        self._spent = 0.0
+        self._reserved = 0.0
+        self._answers: dict[str, Answer] = {}
+        self._lock = threading.Lock()
+        self._read()
+
+    def _read(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            content = self.path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                log.warning("%s: its last line was cut, that call is made again", self.path)
+                os.truncate(self.path, whole)
+            for number, line in enumerate(content[:whole].splitlines(), start=1):
+                try:
+                    found = json.loads(line)
+                    key, answer = found.pop("key"), Answer(**found)
+                    if not (isinstance(key, str) and isinstance(answer.text, str)):
+                        raise TypeError(key)
+                except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                    log.warning("%s, line %d: is damaged, that call is made again", self.path, number)
+                    continue
+                if key not in self._answers:
+                    self._count(answer)
+                    self.calls += 1
+                self._answers[key] = answer
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def find(self, key: str) -> Answer | None:
+        """The answer to a request that was paid for before."""
+        return self._answers.get(key)
+
+    @contextlib.contextmanager
+    def reserved(self, requests: list[Request]) -> Iterator[None]:
+        """Room in the budget for calls about to be made; what they cost is known when they are kept.
+
+        Raises:
+            StoppedError: there is none.
+        """
+        bounded = self.budget.max_cost is not None
+        most = sum(self.prices.most(request) or 0.0 for request in requests) if bounded else 0.0
+        with self._lock:
+            if self.budget.max_calls is not None and self.calls + len(requests) > self.budget.max_calls:
+                raise StoppedError(
+                    f"--max_calls {self.budget.max_calls}: reached; finished calls are kept in {self.path}; go on with "
+                    "the same command and a larger --max_calls"
+                )
+            if self.budget.max_cost is not None and self._spent + self._reserved + most > self.budget.max_cost:
+                raise StoppedError(
+                    f"--max_cost {self.budget.max_cost:g}: reached; {self._spent:.4f} are spent, and the next call may "
+                    f"cost {most:.4f}; finished calls are kept in {self.path}; go on with the same command and a "
+                    "larger --max_cost"
+                )
+            self.calls += len(requests)
+            self._reserved += most
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self.calls -= len(requests)
+            raise
+        finally:
+            with self._lock:
+                self._reserved -= most
+
+    def keep(self, answers: Mapping[str, Answer]) -> None:
+        """Writes answers down; they are on the disk when this returns.
+
+        Raises:
+            PipelineError: a budget cannot be kept, because the teacher does not say how many tokens it took.
+        """
+        with self._lock:
+            new = self.path.exists()
+            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.writelines(dump_jsonl({"key": key, **_short(answer)} for key, answer in answers.items()))
+                file.flush()
+                os.fsync(file.fileno())
+            if not new:
+                sync(self.path.parent)
+            for key, answer in answers.items():
+                self._answers[key] = answer
+                self._count(answer)
+            if self.budget.max_cost is not None and self._uncounted:
+                raise PipelineError(
+                    f"--max_cost {self.budget.max_cost:g}: expected the number of tokens in every answer, got none; "
+                    "bound the calls instead, by --max_calls"
+                )
+
+    @property
+    def cost(self) -> float | None:
+        """What all calls have cost; None where that cannot be known."""
+        known = self.prices.cost(0, 0) is not None and not self._uncounted
+        return self._spent if known else None
+
+    @property
+    def told(self) -> str:
+        """Tokens and cost for a bar."""
+        cost = self.cost
+        return f"{self.tokens_in + self.tokens_out:,} tokens, cost {'unknown' if cost is None else f'{cost:.4f}'}"
+
+    def to_json(self) -> dict[str, object]:
+        """What the calls took, as it stands in a manifest."""
+        return {
+            "calls": len(self),
+            "tokens_in": None if self._uncounted else self.tokens_in,
+            "tokens_out": None if self._uncounted else self.tokens_out,
+            "cost": "unknown" if self.cost is None else round(self.cost, 6),
+            "price_in": self.prices.tokens_in,
+            "price_out": self.prices.tokens_out,
+        }
+
+    def _count(self, answer: Answer) -> None:
+        if answer.tokens_in is None or answer.tokens_out is None:
+            self._uncounted += 1
+            return
+        self.tokens_in += answer.tokens_in
+        self.tokens_out += answer.tokens_out
+        self._spent += self.prices.cost(answer.tokens_in, answer.tokens_out) or 0.0
+
+
+def _short(answer: Answer) -> dict[str, Any]:
+    return {name: value for name, value in asdict(answer).items() if value is not None}
