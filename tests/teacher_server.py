@@ -12,7 +12,7 @@ from typing import Any
 
 _SUBJECTS = "my wallet,the exchange,this chart,that miner,our node,the broker,her ledger,his portfolio,the fund,a whale"
 _VERBS = "lost,moved,burned,froze,doubled,mocked,ignored,rescued,counted,buried"
-_OBJECTS = "half the savings,a quiet fortune,every last coin,the rent money,nine old keys,a borrowed dream,the whole queue"
+_OBJECTS = "half the savings,a quiet fortune,every last coin,the rent money,nine old keys,a dream,the whole queue"
 _TIMES = "before lunch,on the night train,during the storm,while we slept,in front of everyone,after the update,again"
 _TAILS = "and nobody called,which says enough,so the cat got fed late,that was the plan,pass the tea,typical of March"
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.dataset.cleaning import clean_rows
-from pipeline.dataset.columns import find_columns, find_text_among, texts_of
+from pipeline.dataset.columns import find_columns, find_text_among, is_usual, texts_of
 from pipeline.dataset.labels import classes_of_values
-from pipeline.dataset.reading import read_table
+from pipeline.dataset.reading import read_sources, read_table
 from pipeline.dataset.records import Dropped, Example
+from pipeline.dataset.tables import ReadOptions
 from pipeline.errors import PipelineError
 
 
@@ -47,6 +48,8 @@ def read_unlabelled(
         PipelineError: the file cannot be read, or its columns are unclear.
     """
     table = read_table(path)
+    if len(table.columns) == 1 and not is_usual(table.columns[0]) and text_column is None:
+        table = read_sources([path], ReadOptions(header=False))  # a short first tweet may look like a column's name
     try:
         columns = find_columns(table, text_column, label_column)
         text, label = columns.text, columns.label

@@ -28,7 +28,7 @@ _QUOTES = (
 # A model that speaks of itself or declines, in the languages that models are asked in most. People cannot do much
 # either, so what cannot be done must be to write or to help.
 _DECLINES = (
-    r"(?:write|create|generate|help (?:you|with)|assist|fulfil|comply|provide|produce|continue|do (?:that|this))"
+    r"(?:write(?! (?:\S+ )?off\b)|create|generate|help (?:you|with)|assist|fulfil|comply|provide|produce|continue|do (?:that|this))"
 )
 _REFUSAL = re.compile(
     r"\b(?:as|being) an? (?:ai|artificial intelligence|(?:large )?language model)\b"
@@ -52,7 +52,7 @@ _REFUSAL = re.compile(
 )
 # What leads up to tweets, stands for something to be filled in, or is the form of an answer.
 _NO_TWEET = re.compile(
-    r"^(?:sure|certainly|of course|absolutely|okay|here(?:['’]s| is| are))\b[^.!?]{0,80}"
+    r"^(?:sure|certainly|of course|absolutely|okay|here(?:['’]s| is| are))\b[!.]?[^.!?]{0,80}"
     r"(?:tweets?|examples?|requested|request)\b"
     r"|^(?:sure|certainly|of course)[!,.]?$|^(?:tweets?|examples?|output|answer)\s*\d*:?$|\b(?:tweets?|examples?)\s*:$"
     r"|^[\[{][\s\S]*[\]}]$|^[\s\[\]{}(),.:;'\"`-]*$"
@@ -145,6 +145,8 @@ def objection(text: str, rules: Rules) -> tuple[str, str] | None:
 
 
 def _refusal(text: str, rules: Rules) -> tuple[str, str] | None:
+    if not text:
+        return None
     if found := _REFUSAL.search(text):
         return "refusal", found[0][:60]
     if found := _NO_TWEET.search(text):

@@ -31,7 +31,7 @@ _FEATURES = {
     "teacher": "string",
 }
 _SYNTHETIC = """A teacher model wrote these tweets, or gave them their labels. They are in train alone, marked by
-`synthetic` and `teacher`; `distilled.jsonl` says of each where it is from, `dropped.jsonl` what was not used and why."""
+`synthetic` and `teacher`; `distilled.jsonl` says where each is from, `dropped.jsonl` what was not used and why."""
 _FIELDS = """Every row of the JSON files has an `instruction`, an `input` (the text), an `output` (its class), an `id`
 (its place in the source) and a `group` (near-duplicates of each other share it)."""
 _LIMITS = """- No alarm does not mean no fault: only what was measured is told here.
