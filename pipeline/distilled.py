@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 _BATCH_SIZE = 8  # as pipeline.prepare has it
 _SAMPLES_A_CLASS = 4
+# Options that are told elsewhere, or that decide nothing of the result.
+_ELSEWHERE = (
+    *("dataset", "out", "teacher", "annotate", "price_in", "price_out"),
+    *("concurrency", "timeout", "retries", "max_calls", "max_cost"),
+)
 # Files of a prepared folder that are about its real rows, and stay as they are.
 _KEPT = ("val.json", "test.json", "rejected.jsonl", "conflicts.jsonl", "suspects.csv", "against.jsonl")
 
@@ -123,9 +128,7 @@ def _step(config: "DistillConfig", desk: "Desk", growth: Growth) -> dict[str, An
         "dropped": reasons(grown),
         "agreement": {"validation": growth.agreed, "source": grown.agreement},
         "cost": desk.ledger.to_json(),
-        "options": {
-            name: value for name, value in options.items() if name not in ("dataset", "out", "teacher", "annotate")
-        },
+        "options": {name: value for name, value in options.items() if name not in _ELSEWHERE},
     }
 
 

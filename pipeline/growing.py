@@ -30,8 +30,8 @@ log = logging.getLogger("pipeline.distill")
 WRITTEN, LABELLED = "written:", "labelled:"
 _STYLES = 3  # examples of style from the scenes in one call
 _SHOWN = 280
-# A round that is expected to be barren asks for no more than five times of what is missing.
-_WORST_YIELD = 0.2
+# Every tweet asked for is paid for: a round asks for no more than this many times what is missing, whatever the yield.
+_MOST_AT_ONCE = 3
 _BARREN = 3  # rounds without a single new tweet, after which a class is given up
 _MOST_ASKED = 20  # times the tweets that are wanted
 
@@ -146,8 +146,8 @@ def write_tweets(
         requests = _requests(desk, label, task, scenes, order, per_call, train)
         got, barren, asked = 0, 0, 0
         while got < amount and barren < _BARREN and asked < _MOST_ASKED * amount + per_call:
-            rate = max(got / asked, _WORST_YIELD) if asked else 1.0
-            batch = [next(requests) for _ in range(math.ceil((amount - got) / (per_call * rate)))]
+            times = min(asked / max(got, 1), _MOST_AT_ONCE) if asked else 1.0
+            batch = [next(requests) for _ in range(math.ceil((amount - got) * max(times, 1.0) / per_call))]
             asked += len(batch) * per_call
             found = _round(desk, label, batch, task, scenes, order, rules, real, grown, numbers, per_call)
             grown.kept += found[: amount - got]

@@ -116,7 +116,7 @@ def serving(server: TeacherServer) -> Iterator[TeacherServer]:
             with server.lock:
                 number = len(server.requests)
                 server.requests.append(body)
-                server.headers.append(dict(self.headers))
+                server.headers.append({name.lower(): value for name, value in self.headers.items()})
                 server.times.append(time.monotonic())
                 server.at_once += 1
                 server.most_at_once = max(server.most_at_once, server.at_once)

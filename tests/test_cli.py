@@ -29,6 +29,7 @@ COMMANDS = {
     "pipeline.predict": "python -m pipeline.predict",
     "pipeline.export": "python -m pipeline.export",
     "pipeline.convert": "python -m pipeline.convert",
+    "pipeline.distill": "python -m pipeline.distill",
     "pipeline.doctor": "python -m pipeline.doctor",
     "app": "python app.py",
 }

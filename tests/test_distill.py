@@ -3,9 +3,7 @@
 import dataclasses
 import email.utils
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -123,7 +121,7 @@ def test_orders_tell_class_scene_voice_and_examples_of_train_alone(
         assert not held_out & set(order["examples"])
         assert body["messages"][0]["role"] == "system"
         assert body["temperature"] == 1.0
-    assert {header["Authorization"] for header in server.headers} == {f"Bearer {KEY}"}
+    assert {header["authorization"] for header in server.headers} == {f"Bearer {KEY}"}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +148,7 @@ def test_small_classes_are_grown_up_to_their_share(small: Path, server: TeacherS
     classes = dataset.manifest["classes"]["train"]
     assert largest == classes["Positive"] == 20
     assert (classes["Negative"], classes["Neutral"]) == (15, 15)
-    with pytest.raises(PipelineError, match="no class has fewer training rows than 0.1"):
+    with pytest.raises(PipelineError, match=r"no class has fewer training rows than 0\.1"):
         grown(small, server, tmp_path / "other", write=None, label=[], grow=0.1)
 
 
@@ -160,7 +158,8 @@ def bad_tweets(content: dict[str, Any], seed: int) -> str:
     return json.dumps([
         f'1. "{sentence(f"{order}{seed}")}"', "As an AI language model, I cannot", f"@a {LONG_TWEET.upper()}!!",
         "I feel so Negative about this coin today", "wow wow what a terrible day this is", "gm", "x y " * 200,
-        make_rows(1, start=100)[0].input + " and so it goes", "Here are 5 tweets for you:", "read https://a.example/b now",
+        make_rows(1, start=100)[0].input + " and so it goes", "Here are 5 tweets for you:",
+        "read https://a.example/b now",
     ])  # fmt: skip
 
 
@@ -171,7 +170,15 @@ def test_what_is_no_tweet_is_left_out_and_listed(small: Path, server: TeacherSer
     assert not any(row.input.startswith(("1.", '"')) for row in new_rows(dataset))
     found = reasons(dataset)
     calls = len(server.requests)
-    for reason in ("refusal", "copy of a test row", "label in the text", "doubled word", "too short", "too long", "link"):
+    for reason in (
+        "refusal",
+        "copy of a test row",
+        "label in the text",
+        "doubled word",
+        "too short",
+        "too long",
+        "link",
+    ):
         assert found[reason] == calls, reason
     assert found["not a tweet"] == calls
     assert dict(found) == dataset.manifest["distilled"][0]["dropped"]
@@ -323,7 +330,8 @@ def test_refusals_are_counted_as_such(small: Path, server: TeacherServer, tmp_pa
     server.script = refuse
     dataset = grown(small, server, tmp_path / "out", write=10, concurrency=1)
     assert len(new_rows(dataset)) == 10
-    assert reasons(dataset) == {"refusal": 1, "no answer": 1}
+    found = reasons(dataset)
+    assert (found["refusal"], found["no answer"]) == (1, 1)
 
 
 def test_the_budget_stops_the_work_and_the_same_command_goes_on(
@@ -347,8 +355,9 @@ def test_the_budget_stops_the_work_and_the_same_command_goes_on(
 def test_the_cost_is_never_more_than_allowed(small: Path, server: TeacherServer, tmp_path: Path) -> None:
     options: dict[str, Any] = {"write": 300, "concurrency": 4, "price_in": 1000.0, "price_out": 1000.0}
     with pytest.raises(StoppedError, match="larger --max_cost"):
-        grown(small, server, tmp_path / "out", **options, max_cost=20.0)
-    assert 0 < len(server.paid) * 150 * 1000 / 1e6 <= 20.0
+        grown(small, server, tmp_path / "out", **options, max_cost=6.0)
+    # A call costs 0.15, and could cost a few units at the most: up to that the bound is used.
+    assert 2.0 < len(server.paid) * 150 * 1000 / 1e6 <= 6.0
     server.usage = False
     with pytest.raises(PipelineError, match="bound the calls instead"):
         grown(small, server, tmp_path / "other", **options, max_cost=20.0)
@@ -405,12 +414,16 @@ def leaves_no_key(folders: list[Path], *texts: str) -> None:
 
 
 def test_the_key_is_in_no_file_and_no_line(
-    small: Path, server: TeacherServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    small: Path,
+    server: TeacherServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level("DEBUG", "pipeline")
     server.script = lambda number, body: FAULTS["500"] if number == 0 else None
     grown(small, server, tmp_path / "out", agreement=3, check=True)
-    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
     out, err = capfd.readouterr()
     leaves_no_key([tmp_path, small.parent], caplog.text, out, err)
 
@@ -450,7 +463,8 @@ def test_tweets_of_a_file_are_labelled(small: Path, server: TeacherServer, tmp_p
     ]  # fmt: skip
     assert reasons(dataset) == {"copy of a validation row": 1, "too short": 1, "copy of a test row": 1}
     # What cannot be used is not paid for, and a tweet is nothing but a string in the user's message.
-    assert [order["tweet"] for order in server.orders()] == [row.input for row in new_rows(dataset)]
+    assert {order["tweet"] for order in server.orders()} == {row.input for row in new_rows(dataset)}
+    assert len(server.requests) == len(new_rows(dataset))
     assert len({body["messages"][0]["content"] for body in server.requests}) == 1
     assert all([m["role"] for m in body["messages"]] == ["system", "user"] for body in server.requests)
     assert dataset.manifest["synthetic"]["written"] == 0
@@ -481,7 +495,7 @@ def test_agreement_with_people_on_a_file_and_on_validation_rows(
     assert found["confusion"] == [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]
     assert step["agreement"]["validation"]["n"] == 12
     assert step["agreement"]["validation"]["accuracy"] == 1
-    assert "teacher against people on 12 tweets: accuracy 1.000 [0.757, 1.000], kappa 1.000" in caplog.text
+    assert "teacher against people on 12 tweets: accuracy 1.000 [0.758, 1.000], kappa 1.000" in caplog.text
     # The teacher's labels are taken, as was asked for; no row is made of the validation tweets.
     assert [row.output for row in new_rows(dataset)] == ["Positive", "Negative", "Neutral", "Negative"]
 
@@ -517,7 +531,10 @@ def test_request_is_laid_over_every_call(small: Path, server: TeacherServer, tmp
         ({"teacher": "no-such-folder", "model": None}, "--teacher no-such-folder: expected smollm2-135m"),
         ({"scenes": None}, "--scenes: expected a YAML file"),
         ({"scenes": "tea"}, "--scenes tea: expected a YAML file, or bitcoin"),
-        ({"label": ["Negativ"]}, "--label Negativ: expected one of Negative, Neutral, Positive (did you mean Negative?)"),
+        (
+            {"label": ["Negativ"]},
+            "--label Negativ: expected one of Negative, Neutral, Positive (did you mean Negative?)",
+        ),
         ({"label": ["Negative", "Negative"]}, "every class once"),
         ({"write": 0}, "--write: expected 1 or more, got 0"),
         ({"grow": 1.5}, "--grow: expected a share"),
@@ -595,7 +612,9 @@ def test_a_model_on_this_machine_labels_as_the_engine_does(
     dataset = PreparedDataset.load(out)
     base = resolve_base_model(str(tiny_llama))
     model = load_base(base, place("fp32", "cpu"))
-    expected = Classifier(model, Encoder(load_tokenizer(base), Task(), 256)).decode([r.input for r in new_rows(dataset)])
+    expected = Classifier(model, Encoder(load_tokenizer(base), Task(), 256)).decode(
+        [r.input for r in new_rows(dataset)]
+    )
     assert new_rows(dataset)
     assert [row.output for row in new_rows(dataset)] == [one.loglikelihood for one in expected]
     assert dataset.manifest["distilled"][0]["agreement"]["validation"]["n"] == 12
@@ -630,10 +649,9 @@ def test_what_reads_the_rows_says_how_many_are_synthetic(
         run=str(tmp_path / "run"), out=str(tmp_path / "report"), behaviour="none", embeddings="none", few_shot=0
     ))  # fmt: skip
     said = f"Of {n} training rows, 10 ({1000 / n:.1f} %) are synthetic"
-    for name in ("report.html", "README.md"):
-        assert said.replace("(", "").split()[0] in (report / name).read_text(encoding="utf-8")
-        assert f"Of {n} training rows, 10" in (report / name).read_text(encoding="utf-8")
-    assert f"training tweets (10 of them synthetic)" in caplog.text
+    assert said in (report / "report.html").read_text(encoding="utf-8")
+    assert f"Of {n} training rows, 10" in (report / "README.md").read_text(encoding="utf-8")
+    assert "training tweets (10 of them synthetic)" in caplog.text
 
 
 def test_datasets_loads_a_grown_folder(
@@ -662,6 +680,5 @@ def test_a_prepared_folder_with_all_its_files(server: TeacherServer, tmp_path: P
     assert dataset.manifest["rows"] == parent.manifest["rows"]
     assert dataset.manifest["imbalance"]["class_shares"] != parent.manifest["imbalance"]["class_shares"]
     page = (dataset.folder / "data.html").read_text(encoding="utf-8")
-    assert all(row.id in page for row in new_rows(dataset)[:1]) or "synthetic" in page
-    shutil.rmtree(tmp_path / "out.calls")
-    assert os.listdir(tmp_path) == sorted(os.listdir(tmp_path)) or True
+    assert "train, synthetic" in page
+    assert sum(row.input in page for row in new_rows(dataset)) == 4  # a sample of them

@@ -28,7 +28,8 @@ _QUOTES = (
 # A model that speaks of itself or declines, in the languages that models are asked in most. People cannot do much
 # either, so what cannot be done must be to write or to help.
 _DECLINES = (
-    r"(?:write(?! (?:\S+ )?off\b)|create|generate|help (?:you|with)|assist|fulfil|comply|provide|produce|continue|do (?:that|this))"
+    r"(?:write(?! (?:\S+ )?off\b)|create|generate|help (?:you|with)|assist|fulfil|comply|provide|produce|continue"
+    r"|do (?:that|this))"
 )
 _REFUSAL = re.compile(
     r"\b(?:as|being) an? (?:ai|artificial intelligence|(?:large )?language model)\b"

@@ -38,6 +38,8 @@ class Desk:
         self.ledger = ledger
         self.unreadable = 0
         self._stopped = threading.Event()
+        self._error: BaseException | None = None  # the first one
+        self._lock = threading.Lock()
 
     def ask(
         self, requests: Sequence[Request], read: Callable[[Answer], Value | None], progress: str
@@ -94,6 +96,8 @@ class Desk:
                 self._stopped.set()
                 self.teacher.stop()
                 pool.shutdown(wait=False, cancel_futures=True)
+                if self._error is not None and isinstance(error, StoppedError):
+                    raise self._error from None  # what else stopped did so because of it
                 if isinstance(error, KeyboardInterrupt):
                     raise StoppedError(
                         f"{self.ledger.path.parent}: stopped; finished calls are kept there; go on with the same "
@@ -104,7 +108,18 @@ class Desk:
     def _pay_one(self, batch: Mapping[str, Request]) -> int:
         if self._stopped.is_set():
             return 0
-        with self.ledger.reserved(list(batch.values())):
-            answers = self.teacher.answer(list(batch.values()))
-        self.ledger.keep(dict(zip(batch, answers, strict=True)))
+        try:
+            with self.ledger.reserved(list(batch.values())):
+                if self._stopped.is_set():  # while it waited for room in the budget
+                    raise StoppedError(f"{self.ledger.path.parent}: stopped")
+                answers = self.teacher.answer(list(batch.values()))
+                # Before the room is given back: else another call could be begun for money that is spent.
+                self.ledger.keep(dict(zip(batch, answers, strict=True)))
+        except BaseException as error:
+            # Here and not where it is waited for: by then the next call would be under way.
+            with self._lock:
+                self._error = self._error or error
+            self._stopped.set()
+            self.teacher.stop()
+            raise
         return len(batch)

@@ -65,8 +65,9 @@ class Ledger:
         self._uncounted = 0
         self._spent = 0.0
         self._reserved = 0.0
+        self._under_way = 0
         self._answers: dict[str, Answer] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._read()
 
     def _read(self) -> None:
@@ -99,7 +100,9 @@ class Ledger:
 
     @contextlib.contextmanager
     def reserved(self, requests: list[Request]) -> Iterator[None]:
-        """Room in the budget for calls about to be made; what they cost is known when they are kept.
+        """Room in the budget for calls that are made, and kept, in the block.
+
+        Where there is none only because calls under way might cost their utmost, it is waited for what they do cost.
 
         Raises:
             StoppedError: there is none.
@@ -107,12 +110,14 @@ class Ledger:
         bounded = self.budget.max_cost is not None
         most = sum(self.prices.most(request) or 0.0 for request in requests) if bounded else 0.0
         with self._lock:
+            while self._reserved and not self._has_room(most):
+                self._lock.wait()
             if self.budget.max_calls is not None and self.calls + len(requests) > self.budget.max_calls:
                 raise StoppedError(
                     f"--max_calls {self.budget.max_calls}: reached; finished calls are kept in {self.path}; go on with "
                     "the same command and a larger --max_calls"
                 )
-            if self.budget.max_cost is not None and self._spent + self._reserved + most > self.budget.max_cost:
+            if self.budget.max_cost is not None and not self._has_room(most):
                 raise StoppedError(
                     f"--max_cost {self.budget.max_cost:g}: reached; {self._spent:.4f} are spent, and the next call may "
                     f"cost {most:.4f}; finished calls are kept in {self.path}; go on with the same command and a "
@@ -120,6 +125,7 @@ class Ledger:
                 )
             self.calls += len(requests)
             self._reserved += most
+            self._under_way += 1
         try:
             yield
         except BaseException:
@@ -128,7 +134,14 @@ class Ledger:
             raise
         finally:
             with self._lock:
-                self._reserved -= most
+                # Rounding must not leave a crumb behind which the last one waits for.
+                self._under_way -= 1
+                self._reserved = self._reserved - most if self._under_way else 0.0
+                self._lock.notify_all()
+
+    def _has_room(self, most: float) -> bool:
+        bound = self.budget.max_cost
+        return bound is None or self._spent + self._reserved + most <= bound
 
     def keep(self, answers: Mapping[str, Answer]) -> None:
         """Writes answers down; they are on the disk when this returns.

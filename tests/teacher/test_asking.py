@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.task import Task
-from pipeline.teacher.asking import PROMPTS, Answer, label_request, prompts_sha256, read_label, read_tweets, write_request
+from pipeline.teacher.asking import (
+    PROMPTS,
+    Answer,
+    label_request,
+    prompts_sha256,
+    read_label,
+    read_tweets,
+    write_request,
+)
 
 TASK = Task()
 HOSTILE = [

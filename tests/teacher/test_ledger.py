@@ -1,4 +1,5 @@
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,11 @@ def test_calls_are_bounded_those_of_earlier_starts_included(tmp_path: Path) -> N
         pass
     with pytest.raises(RuntimeError), bounded.reserved([REQUEST]):
         raise RuntimeError  # a call that failed is given back
-    with bounded.reserved([REQUEST]), pytest.raises(StoppedError, match="larger --max_calls"), bounded.reserved([REQUEST]):
+    with (
+        bounded.reserved([REQUEST]),
+        pytest.raises(StoppedError, match="larger --max_calls"),
+        bounded.reserved([REQUEST]),
+    ):
         pass
     assert bounded.calls == 4
 
@@ -102,14 +107,22 @@ def test_no_call_is_begun_that_could_cost_too_much(tmp_path: Path) -> None:
     assert most is not None
     assert most >= len("system") + len(json.dumps({"order": "ordér"}, ensure_ascii=False).encode()) + 100
     bounded = ledger(tmp_path, prices, Budget(max_cost=2 * most + 10))
-    with bounded.reserved([REQUEST]), bounded.reserved([REQUEST]):
-        with pytest.raises(StoppedError, match="larger --max_cost"), bounded.reserved([REQUEST]):
-            pass
-    bounded.keep({"a": Answer("a", tokens_in=5, tokens_out=5), "b": Answer("b", tokens_in=5, tokens_out=5)})
+    begun = threading.Event()
+
+    def third() -> None:
+        with bounded.reserved([REQUEST]):
+            begun.set()
+
     with bounded.reserved([REQUEST]):
-        pass
-    bounded.keep({"c": Answer("c", tokens_in=int(most), tokens_out=0)})
-    with pytest.raises(StoppedError), bounded.reserved([REQUEST]):
+        with bounded.reserved([REQUEST]):
+            waiting = threading.Thread(target=third)
+            waiting.start()
+            assert not begun.wait(0.2)  # two calls could cost nearly all
+            bounded.keep({"a": Answer("a", tokens_in=5, tokens_out=5)})
+        assert begun.wait(5)  # the second has cost less
+    waiting.join()
+    bounded.keep({"c": Answer("c", tokens_in=int(most) + 1, tokens_out=0)})
+    with pytest.raises(StoppedError, match="larger --max_cost"), bounded.reserved([REQUEST]):
         pass
 
 
