@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pipeline.teacher.scenes import Scenes
 
 _BATCH_SIZE = 8  # as pipeline.prepare has it
-_SAMPLES_A_CLASS = 4
+# Rows of a class that the page shows of each split, real and synthetic; it shows eight in all.
+_SAMPLES = {False: 2, True: 4}
 # Options that are told elsewhere, or that decide nothing of the result.
 _ELSEWHERE = (
     *("dataset", "out", "teacher", "annotate", "price_in", "price_out"),
@@ -207,7 +208,7 @@ def _write_pages(
         for label in dataset.task.labels
         for synthetic in (False, True)
         for own in [[row for row in rows[name] if row.output == label and row.synthetic == synthetic]]
-        for row in draw.sample(own, min(len(own), _SAMPLES_A_CLASS))
+        for row in draw.sample(own, min(len(own), _SAMPLES[synthetic]))
     ]
     context: Any = {
         "rejected": _lines(dataset, "rejected.jsonl"),

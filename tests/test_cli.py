@@ -33,7 +33,19 @@ COMMANDS = {
     "pipeline.doctor": "python -m pipeline.doctor",
     "app": "python app.py",
 }
-HEAVY = ["torch", "transformers", "peft", "pandas", "datasets", "sklearn", "scipy", "matplotlib", "seaborn", "gradio"]
+HEAVY = [
+    "torch",
+    "transformers",
+    "peft",
+    "pandas",
+    "datasets",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "seaborn",
+    "gradio",
+    "openai",
+]
 TRAIN = ["--dataset", "d", "--out", "o"]
 
 

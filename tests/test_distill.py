@@ -221,7 +221,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_comes_back_first(
 ) -> None:
     options: dict[str, Any] = {"write": 25, "examples": 2, "check": True, "agreement": 5}
     one = grown(small, server, tmp_path / "one", **options, concurrency=1)
-    server.script = lambda number, body: time.sleep(0.03 * (number % 3))  # type: ignore[func-returns-value]
+    server.script = lambda number, body: time.sleep(0.03 * (number % 3))
     two = grown(small, server, tmp_path / "two", **options, concurrency=6)
     other = grown(small, server, tmp_path / "other", **options, seed=7)
     for name in ("train.json", "dropped.jsonl", "distilled.jsonl", "README.md", "data.html", "classes.svg"):
@@ -580,10 +580,10 @@ def test_a_model_on_this_machine_writes_the_same_again(
     local: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # What random weights write is no language; everything that has a letter will do.
-    options: dict[str, Any] = {**local, "write": 10, "label": ["Negative"], "shortest": 2, "longest": 60}
+    options: dict[str, Any] = {**local, "write": 4, "label": ["Negative"], "shortest": 2, "longest": 400}
     found = PreparedDataset.load(distill.distill(DistillConfig(out=str(tmp_path / "one"), **options)))
     new = new_rows(found)
-    assert len(new) == 10
+    assert len(new) == 4
     assert {row.teacher for row in new} == {"tiny-llama"}
     assert found.manifest["distilled"][0]["cost"]["cost"] == 0
     assert found.manifest["distilled"][0]["teacher"]["precision"] == "fp32"
@@ -648,9 +648,8 @@ def test_what_reads_the_rows_says_how_many_are_synthetic(
     report = evaluate(EvaluateConfig(
         run=str(tmp_path / "run"), out=str(tmp_path / "report"), behaviour="none", embeddings="none", few_shot=0
     ))  # fmt: skip
-    said = f"Of {n} training rows, 10 ({1000 / n:.1f} %) are synthetic"
-    assert said in (report / "report.html").read_text(encoding="utf-8")
-    assert f"Of {n} training rows, 10" in (report / "README.md").read_text(encoding="utf-8")
+    for name in ("report.html", "README.md"):
+        assert f"Of {n} training rows, 10" in (report / name).read_text(encoding="utf-8")
     assert "training tweets (10 of them synthetic)" in caplog.text
 
 
