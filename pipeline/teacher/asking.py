@@ -31,6 +31,7 @@ PROMPTS = (WRITE, WRITE_ONE, LABEL)
 
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL)
 _TOKENS_A_CHARACTER = 0.6  # of what languages with large alphabets take, JSON's escapes included
+_TOKENS_OF_PLAIN = 0.35
 _LABEL_TOKENS = 300  # some models think aloud first, which is thrown away
 
 
@@ -91,7 +92,8 @@ def write_request(
     content: dict[str, Any] = {"order": order, "number": number, "longest": longest}
     content |= {"examples": list(examples)} if examples else {}
     system = WRITE_ONE.replace("{longest}", str(longest)) if one else WRITE
-    tokens = 64 + round(number * longest * _TOKENS_A_CHARACTER)
+    # One tweet has no escapes, and every token that a model on this machine rambles on costs time.
+    tokens = 32 + round(longest * _TOKENS_OF_PLAIN) if one else 64 + round(number * longest * _TOKENS_A_CHARACTER)
     return Request("write", system, content, tokens, temperature, seed)
 
 
