@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -33,7 +33,6 @@ from pipeline.artifacts import (
 from pipeline.errors import BusyError, PipelineError, StoppedError
 from pipeline.families import Name, asked_as
 from pipeline.locking import LOCK, Lock
-from pipeline.task import Task
 from pipeline.trackers import check_trackers
 
 if TYPE_CHECKING:
@@ -184,6 +183,7 @@ def train(config: TrainConfig) -> Path | None:
         from pipeline.model.loading import family_of, load_tokenizer, place
         from pipeline.model.processes import Processes
         from pipeline.model.training import check_model
+        from pipeline.scoring.validation import validation_score
 
         placement = place(config.precision, config.device)
         processes = Processes(placement.device)
@@ -223,7 +223,7 @@ def train(config: TrainConfig) -> Path | None:
                 try:
                     config, found = search_settings(
                         config, base, placement, encoder, train_rows, val_rows,
-                        lora=lora, settings=settings, score=_validation_score(dataset.task), folder=out,
+                        lora=lora, settings=settings, score=validation_score(dataset.task.labels), folder=out,
                         fingerprint=begun_with | {"search_share": config.search_share},
                     )  # fmt: skip
                 except StoppedError as error:  # which speaks of the folder of a trial
@@ -425,6 +425,7 @@ def _tune(
 ) -> None:
     """Trains and finishes the folder; ``found`` is what the manifest says of a search."""
     from pipeline.model.training import tune
+    from pipeline.scoring.validation import validation_score
 
     out, task = Path(config.out), encoder.task
     lora, settings = _settings(config)
@@ -435,7 +436,7 @@ def _tune(
         *rows,
         lora=lora,
         settings=settings,
-        score=_validation_score(task),
+        score=validation_score(task.labels),
         folder=out,
         processes=processes,
         fingerprint=fingerprint,
@@ -522,28 +523,6 @@ def _check_search(trials: int) -> None:
             f"--search: expected one process, got {count}; search in one, then train with the config.yaml that it "
             "leaves in several"
         )
-
-
-def _validation_score(task: Task) -> Callable[[Sequence[str], Sequence[str | None]], dict[str, float]]:
-    """Metrics of decoded labels; one of them chooses the checkpoint, the others tell how it goes.
-
-    ``recall/LABEL`` is missing for a class without validation tweets: 0 would say that it was looked for.
-    """
-    from pipeline.scoring.confusion import confusion
-    from pipeline.scoring.metrics import accuracy, balanced_accuracy, macro_f1, recall, unparsed_rate, weighted_f1
-
-    metrics = {
-        metric.__name__: metric for metric in (macro_f1, balanced_accuracy, weighted_f1, accuracy, unparsed_rate)
-    }
-
-    def score(y_true: Sequence[str], y_pred: Sequence[str | None]) -> dict[str, float]:
-        matrix = confusion(y_true, y_pred, labels=task.labels)
-        by_class = zip(task.labels, recall(matrix).tolist(), matrix.sum(axis=1).tolist(), strict=True)
-        return {name: float(metric(matrix)) for name, metric in metrics.items()} | {
-            f"recall/{label}": share for label, share, support in by_class if support
-        }
-
-    return score
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipeline import train
 from pipeline.artifacts import Run
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.model.search import Trial
-from pipeline.scoring import choice
+from pipeline.scoring import choice, validation
 from pipeline.searching import judge, with_settings
 from pipeline.task import Task
 from pipeline.train import LoraConfig, TrainConfig
@@ -172,7 +173,7 @@ def test_a_search_that_is_interrupted_leaves_what_it_did(
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    monkeypatch.setattr(train, "_validation_score", lambda task: score)
+    monkeypatch.setattr(validation, "validation_score", lambda labels: score)
     with pytest.raises(StoppedError, match=r"run: stopped; go on with the same command and --resume"):
         train.train(config_of(prepared, tiny_llama, tmp_path / "run"))
     assert sorted(path.name for path in (tmp_path / "run").glob("[!.]*")) == ["config.yaml", "search.jsonl"]
@@ -184,10 +185,10 @@ def test_a_signal_in_a_search_stops_it_and_it_goes_on(
     prepared: Path, tiny_llama: Path, tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of(prepared, tiny_llama, tmp_path / "run")
-    original, calls = train._validation_score, 0
+    original, calls = validation.validation_score, 0
 
-    def watched(task: Task) -> Any:
-        score = original(task)
+    def watched(labels: Sequence[str]) -> Any:
+        score = original(labels)
 
         def sent(*answers: Any) -> dict[str, float]:
             nonlocal calls
@@ -198,7 +199,7 @@ def test_a_signal_in_a_search_stops_it_and_it_goes_on(
 
         return sent
 
-    monkeypatch.setattr(train, "_validation_score", watched)
+    monkeypatch.setattr(validation, "validation_score", watched)
     monkeypatch.setattr(choice, "choose", lambda *_, **__: choice.Choice(1, 0.2, 0.1, 0.1))
     with pytest.raises(StoppedError, match=r"run: stopped while it searched; go on with the same command and --resume"):
         train.train(config)
