@@ -1,5 +1,6 @@
 # make demo   sets up, tunes the embedded model on the sample tweets, evaluates it, says where the report is
 # make test   sets up and runs the tests
+# make thorough  runs those that take long: kills at every moment, simulations, several processes, quantised families
 # make setup  only sets up: .venv with all that is needed
 # make serve  opens the demo in a browser
 # make check  formatting, lint and types
@@ -22,7 +23,7 @@ DATASET := data/prepared/sample
 RUN := data/runs/sample
 REPORT := reports/sample
 
-.PHONY: demo serve setup test check clean
+.PHONY: demo serve setup test thorough check clean
 .DELETE_ON_ERROR:
 
 demo: $(REPORT)/manifest.json
@@ -33,8 +34,13 @@ setup: $(READY)
 serve: $(RUN)/manifest.json
 	$(BIN)/python app.py --run $(RUN)
 
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+thorough: $(READY)
+	$(PYTEST) -m thorough
 
 check: $(READY)
 	$(BIN)/ruff format --check .

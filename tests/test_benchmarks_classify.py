@@ -248,6 +248,7 @@ def test_impossible_options_are_refused_at_once(options: dict[str, Any], message
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.thorough
 def test_the_whole_command(
     places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -369,6 +369,7 @@ def command(small: Path, server: TeacherServer, out: Path, *more: str) -> list[s
     return [sys.executable, "-m", "pipeline.distill", *options]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_process_that_was_killed_goes_on_and_pays_for_nothing_twice(
     small: Path, server: TeacherServer, tmp_path: Path, how: signal.Signals

@@ -14,6 +14,7 @@ def test_rates_count_the_worlds_in_which_there_is_something_to_see() -> None:
     assert str(Rate(95, 100)) == "95.0 [89, 98]"
 
 
+@pytest.mark.thorough
 def test_intervals_hold_the_truth() -> None:
     found = rates(covered(Setting(250, clustered=True), seed) for seed in range(5))
     assert len(found) >= 38
@@ -21,6 +22,7 @@ def test_intervals_hold_the_truth() -> None:
     assert sum(rate.hits for rate in found.values()) >= 0.92 * sum(rate.n for rate in found.values())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("clustered", [False, True], ids=["rows", "groups"])
 def test_tests_seldom_find_what_is_not_there(clustered: bool) -> None:
     for simulation, worlds in ((nulls.calibrated, 40), (nulls.trend, 40), (nulls.segments, 2)):
@@ -28,6 +30,7 @@ def test_tests_seldom_find_what_is_not_there(clustered: bool) -> None:
             assert rate.share <= 0.12, name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("clustered", [False, True], ids=["rows", "groups"])
 def test_equal_systems_are_not_distinguishable(clustered: bool) -> None:
     _, copy = rates(nulls.pair_of_equals(seed, n_groups=100, clustered=clustered) for seed in range(2)).values()
@@ -48,6 +51,7 @@ def test_planted_faults_are_found(fault: Fault) -> None:
     assert fault.outcomes(1) == {FOUND: True, FALSE: False}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("alarm", [folders.leakage, folders.half_of_the_noise, folders.machine_made])
 def test_faults_planted_in_files_are_found(alarm: Alarm) -> None:
     assert alarm(1, True)

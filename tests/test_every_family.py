@@ -13,7 +13,7 @@ from pipeline.artifacts import Export, PreparedDataset, Report, Run, read_json
 from pipeline.model.classifier import load_classifier
 
 NAMES = sorted(CHECKPOINTS)
-PRECISIONS = ("bf16", "int8", "nf4")
+PRECISIONS = ["bf16", *(pytest.param(each, marks=pytest.mark.thorough) for each in ("int8", "nf4"))]
 
 
 def run(main: Callable[..., object], *arguments: object) -> None:
@@ -61,6 +61,7 @@ def test_train(runs: Callable[[str, str], Path], data: Path, name: str, precisio
     assert tuned.manifest["result"]["steps"] == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_evaluate(runs: Callable[[str, str], Path], tmp_path: Path, name: str) -> None:
     out = tmp_path / "report"
@@ -86,6 +87,7 @@ def test_export(runs: Callable[[str, str], Path], tmp_path: Path, name: str) -> 
     assert read_json(Export.load(out).verified("parity.json"))["exports"].keys() == {"merged", "adapter"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_app(runs: Callable[[str, str], Path], name: str) -> None:
     classifier = load_classifier(Run.load(runs(name, "bf16")))[0]

@@ -34,6 +34,7 @@ def deaths() -> Iterator[tuple[str, int]]:
     yield from (("rmtree", n) for n in range(1, 2))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_death_between_any_two_steps_costs_nothing(
     easy_run: Path, one_model: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
@@ -70,6 +71,7 @@ def test_a_death_between_any_two_steps_costs_nothing(
     assert died >= 20
 
 
+@pytest.mark.thorough
 def test_kills_at_random_moments_cost_nothing(easy_run: Path, one_model: object, tmp_path: Path) -> None:
     source = write_csv(tmp_path / "a.csv", [row.input for row in make_rows(200)])
     arguments = ("--run", easy_run, "--source", source, "--rows_at_once", 5)

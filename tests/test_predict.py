@@ -348,6 +348,7 @@ for source in names:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it tells the peak of a process's memory")
 def test_memory_does_not_grow_with_the_rows(easy_run: Path, tmp_path: Path) -> None:
     names = []

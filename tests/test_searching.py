@@ -181,6 +181,7 @@ def test_a_search_that_is_interrupted_leaves_what_it_did(
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["search"] == 3
 
 
+@pytest.mark.thorough
 def test_a_signal_in_a_search_stops_it_and_it_goes_on(
     prepared: Path, tiny_llama: Path, tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,6 +177,7 @@ def test_a_merged_model_answers_as_the_run_does(easy_run: Path) -> None:
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 
 
+@pytest.mark.thorough
 @needs_ray
 def test_a_cluster_labels_every_shard_though_a_worker_is_killed(easy_run: Path, shards: Path, tmp_path: Path) -> None:
     (shards / "empty.csv").touch()

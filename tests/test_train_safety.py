@@ -62,10 +62,12 @@ def test_the_same_training_gives_the_same_bytes(survives: Callable[..., None]) -
     survives(faults.repeats, 1)
 
 
+@pytest.mark.thorough
 def test_kills_at_random_moments_cost_nothing(survives: Callable[..., None]) -> None:
     survives(faults.kills, 6, 1, 2)
 
 
+@pytest.mark.thorough
 def test_deaths_between_files_cost_nothing(survives: Callable[..., None]) -> None:
     # Every point of one checkpoint is tried without training, in model/test_checkpoints.py.
     survives(faults.kills_between, (5, 13))
@@ -139,6 +141,7 @@ def start(*arguments: str) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.thorough
 def test_a_real_process_stops_with_code_3_and_another_with_another_hash_seed_goes_on(
     workshop: tuple[Bench, Executor],
 ) -> None:

@@ -430,6 +430,7 @@ def forks() -> Iterator[Forks]:
     made.close()
 
 
+@pytest.mark.thorough
 def test_a_death_at_any_call_costs_nothing(forks: Forks, tmp_path: Path) -> None:
     source, out = tmp_path / "source", tmp_path / "out"
     write_source(source, "baichuan2", safetensors=False, shards=2)
@@ -449,6 +450,7 @@ def test_a_death_at_any_call_costs_nothing(forks: Forks, tmp_path: Path) -> None
     assert code == 0
 
 
+@pytest.mark.thorough
 def test_kills_at_random_moments_cost_nothing(forks: Forks, tmp_path: Path) -> None:
     source = tmp_path / "source"
     write_source(source, "chatglm3", shards=20)
@@ -611,6 +613,7 @@ print(peak("VmHWM") - before)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's peak of the memory")
 @pytest.mark.parametrize("safetensors", [True, False], ids=["safetensors", "bin"])
 def test_memory_is_that_of_one_shard(tmp_path: Path, safetensors: bool) -> None:

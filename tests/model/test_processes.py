@@ -80,6 +80,7 @@ def whole(given: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pa
 needs_torchrun = pytest.mark.skipif(sys.platform == "win32", reason="torchrun's rendezvous is not used there")
 
 
+@pytest.mark.thorough
 @needs_torchrun
 def test_two_processes_have_the_loss_curve_of_one_with_the_same_batch(
     given: dict[str, Any], whole: Path, tmp_path: Path
@@ -90,6 +91,7 @@ def test_two_processes_have_the_loss_curve_of_one_with_the_same_batch(
     assert json.loads((whole / "manifest.json").read_text())["processes"] == 2
 
 
+@pytest.mark.thorough
 @needs_torchrun
 def test_two_processes_that_are_told_to_stop_go_on_to_the_same_adapter(
     given: dict[str, Any], whole: Path, tmp_path: Path
