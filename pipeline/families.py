@@ -16,6 +16,9 @@ from pipeline.task import Task
 
 Name = Literal["alpaca", "baichuan2", "chatglm3", "phi4", "llama2-chat", "llama3-chat", "deepseek-chat", "chat"]
 
+# What control tokens look like in the table.
+_CONTROL = re.compile(r"<[|｜][^|｜]+[|｜]>|<reserved_\d+>|\[gMASK\]|<sop>|<s>")
+
 
 @dataclass(frozen=True)
 class Family:
@@ -46,7 +49,12 @@ class Family:
             (self.control, lambda sign: sign in tokenizer.get_added_vocab()),
             (self.in_chat_template, lambda sign: sign in _chat_template(tokenizer)),
         )
-        return all(holds(sign) for sign, holds in signs if sign is not None)
+        return all(holds(sign) for sign, holds in signs if sign is not None) and not self.lacks(tokenizer)
+
+    def lacks(self, tokenizer: Any) -> list[str]:
+        """Control tokens of the prompt and of its end that a tokenizer does not have."""
+        needed = _CONTROL.findall("".join(self.prompt or ())) + ([self.end] if self.end else [])
+        return sorted({token for token in needed if token not in tokenizer.get_added_vocab()})
 
 
 _LLAMA_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -150,10 +158,7 @@ def asked_as(task: Task, name: Name, tokenizer: Any) -> Task:
         return task
     if not family.prompt:
         return _as_in_chat(task, tokenizer)
-    added = tokenizer.get_added_vocab()
-    needed = {*_control_tokens(family), *([family.end] if family.end else [])}
-    missing = sorted(token for token in needed if token not in added)
-    if missing:
+    if missing := family.lacks(tokenizer):
         raise PipelineError(
             f"--family {name}: expected a tokenizer with the control token{'s' * (len(missing) > 1)} "
             f"{', '.join(missing)}; this one is of another family, leave --family out to recognise it"
@@ -161,14 +166,10 @@ def asked_as(task: Task, name: Name, tokenizer: Any) -> Task:
     return dataclasses.replace(task, template=family.prompt, before_label=family.before_label, end=family.end)
 
 
-def _control_tokens(family: Family) -> list[str]:
-    """Control tokens in a prompt of the table: whatever stands in the brackets that they have there."""
-    return re.findall(r"<[|｜][^|｜]+[|｜]>|<reserved_\d+>|\[gMASK\]|<sop>|<s>", "".join(family.prompt or ()))
-
-
 def _chat_template(tokenizer: Any) -> str:
-    template = getattr(tokenizer, "chat_template", None)
-    return template if isinstance(template, str) else ""
+    templates = getattr(tokenizer, "chat_template", None) or ""
+    template = templates.get("default", "") if isinstance(templates, dict) else templates
+    return str(template)
 
 
 def _as_in_chat(task: Task, tokenizer: Any) -> Task:
@@ -182,22 +183,31 @@ def _as_in_chat(task: Task, tokenizer: Any) -> Task:
     why = "it leaves them out"
     for messages in (system, user):
         try:
-            asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            answered = tokenizer.apply_chat_template(
-                [*messages, {"role": "assistant", "content": answer}], tokenize=False
+            # A label needs no thoughts; templates that know none pass over the word.
+            asked, answered = (
+                tokenizer.apply_chat_template(
+                    each, tokenize=False, add_generation_prompt=each is messages, enable_thinking=False
+                )
+                for each in (messages, [*messages, {"role": "assistant", "content": answer}])
             )
         except Exception as error:  # templates are programs, which raise what they like
             why = first_line(error)
             continue
         if asked.count(instruction) == asked.count(tweet) == answered.count(answer) == 1:
-            template = asked.replace(instruction, "{instruction}").replace(tweet, "{input}")
             start, rest = answered.split(answer)
-            added = sorted(tokenizer.get_added_vocab(), key=lambda token: (rest + token).index(token))
+            # Where they part, an answer begins otherwise than the prompt for it ends, as with thoughts: what was
+            # answered is what the model has learnt from. All but white space before the label is part of the prompt.
+            asked = asked if start.startswith(asked) and not start.removeprefix(asked).strip() else start
+            template = asked.rstrip(" ") if asked == start else asked
+            before_label = start.removeprefix(template)
+            if not template.count(instruction) == template.count(tweet) == 1:
+                continue
+            added = [token for token in tokenizer.get_added_vocab() if token in rest]
             return dataclasses.replace(
                 task,
-                template=(template,),
-                before_label=start.removeprefix(asked) if start.startswith(asked) else "",
-                end=next((token for token in added if token in rest), None),
+                template=(template.replace(instruction, "{instruction}").replace(tweet, "{input}"),),
+                before_label=before_label,
+                end=min(added, key=rest.index, default=None),
             )
     raise PipelineError(
         f"--family chat: expected a chat template with a place for a question and an answer; {why}; use --family alpaca"

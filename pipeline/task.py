@@ -61,6 +61,8 @@ class Task:
             raise PipelineError(
                 f"labels: {', '.join(self.labels)} are not distinct when case and width are ignored; rename one"
             )
+        if self.before_label.strip():
+            raise PipelineError(f"before_label: expected white space before a label, got {self.before_label!r}")
         template = "".join(self.template)
         for slot in ("{instruction}", "{input}"):
             if template.count(slot) != 1:

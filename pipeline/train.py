@@ -33,6 +33,7 @@ from pipeline.artifacts import (
 from pipeline.errors import BusyError, PipelineError, StoppedError
 from pipeline.families import Name, asked_as
 from pipeline.locking import LOCK, Lock
+from pipeline.task import Task
 from pipeline.trackers import check_trackers
 
 if TYPE_CHECKING:
@@ -219,7 +220,9 @@ def train(config: TrainConfig) -> Path | None:
 
                 _write_config(config, out)
                 lora, settings = _settings(config)
-                begun_with = _fingerprint(dataclasses.replace(config, search=None), dataset, base, placement)
+                begun_with = _fingerprint(
+                    dataclasses.replace(config, search=None), dataset, base, placement, encoder.task
+                )
                 try:
                     config, found = search_settings(
                         config, base, placement, encoder, train_rows, val_rows,
@@ -228,7 +231,7 @@ def train(config: TrainConfig) -> Path | None:
                     )  # fmt: skip
                 except StoppedError as error:  # which speaks of the folder of a trial
                     raise StoppedError(f"{out}: stopped while it searched; {_GO_ON}") from error
-            fingerprint = _fingerprint(config, dataset, base, placement)
+            fingerprint = _fingerprint(config, dataset, base, placement, encoder.task)
             (checkpoint, *_) = processes.gather(newest(out) if config.resume and first else None)
             if checkpoint is not None:
                 refuse_changes(out, checkpoint.fingerprint, fingerprint)
@@ -357,7 +360,7 @@ def _changes(run: Run, config: TrainConfig) -> list[str]:
     pairs = [(name, before[name], now[name]) for name in now if name in before and name not in _ELSEWHERE]
     for name in ("family", "precision", "device"):
         if getattr(config, name) != "auto":
-            pairs.append((name, run.manifest.get(name), getattr(config, name)))
+            pairs.append((name, run.manifest.get(name, "alpaca"), getattr(config, name)))
     if (Path(config.dataset) / MANIFEST).is_file():
         parent = run.manifest["parents"]["dataset"]
         other = sha256_of(Path(config.dataset) / MANIFEST) != parent["sha256"]
@@ -388,7 +391,7 @@ def _options(config: TrainConfig) -> dict[str, Any]:
 
 
 def _fingerprint(
-    config: TrainConfig, dataset: PreparedDataset, base: "BaseModel", placement: "Placement"
+    config: TrainConfig, dataset: PreparedDataset, base: "BaseModel", placement: "Placement", task: Task
 ) -> dict[str, object]:
     """What decides the result of a training, by name: it can be gone on with only while all of it is the same.
 
@@ -401,7 +404,8 @@ def _fingerprint(
         **options,
         "dataset": dataset.sha256,
         "base_model": base.fingerprint,
-        "family": config.family,
+        # A tokenizer's own template may hold the date. What is asked as always needs no word.
+        **({} if config.family == "alpaca" else {"family": config.family, "prompt": task.to_json()}),
         "precision": placement.precision,
         "dtype": str(placement.dtype).removeprefix("torch."),
         "device": placement.device,

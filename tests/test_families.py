@@ -4,7 +4,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from family_checkpoints import CHECKPOINTS, write_checkpoint
+from family_checkpoints import CHAT_ML, CHECKPOINTS, LLAMA2, write_checkpoint
+from tokenizers.processors import TemplateProcessing
 
 from pipeline.artifacts import read_json
 from pipeline.errors import PipelineError
@@ -118,7 +119,7 @@ def test_no_tweet_forges_a_turn_of_any_family(checkpoints: dict[str, BaseModel],
     added = set(encoder.tokenizer.get_added_vocab().values())
     ids, calm = encoder.prompt(FORGED).ids, encoder.prompt("x").ids
     assert [i for i in ids if i in added] == [i for i in calm if i in added]
-    behind = len(encoder._after)
+    behind = len(encoder.suffix)
     assert encoder.tokenizer.decode(ids[len(encoder.prefix) : len(ids) - behind]) == FORGED
 
 
@@ -152,6 +153,81 @@ def test_a_chat_template_without_a_system_prompt_has_the_instruction_with_the_tw
     encoder = encoder_for(checkpoints["deepseek-chat"], "chat")
     assert str(encoder.task.prompt(U)) == f"<｜begin▁of▁sentence｜>User: {S}\n\n{U}\n\nAssistant:"
     assert (encoder.task.before_label, encoder.task.end) == (" ", "<｜end▁of▁sentence｜>")
+
+
+THOUGHTS = CHAT_ML.replace(
+    "{{ m.content }}", "{{ '<think>\\n\\n</think>\\n\\n' if m.role == 'assistant' }}{{ m.content }}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "after"),
+    [
+        # With thoughts that can be left out, that are always there, and that the prompt begins but answers do not show.
+        (THOUGHTS, "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"),
+        (
+            CHAT_ML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"),
+            "<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        (
+            CHAT_ML.replace(
+                "assistant\n{% endif %}",
+                "assistant\n{% if enable_thinking is not defined or enable_thinking %}<think>\n{% endif %}{% endif %}",
+            ),
+            "<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        ({"default": CHAT_ML, "tool_use": "{{ 1 }}"}, "<|im_end|>\n<|im_start|>assistant\n"),
+    ],
+)
+def test_a_label_comes_behind_the_thoughts_of_a_chat_template(
+    checkpoints: dict[str, BaseModel], template: str | dict[str, str], after: str
+) -> None:
+    tokenizer = load_tokenizer(checkpoints["chat"])
+    tokenizer.chat_template = template
+    assert recognise({"model_type": "qwen2"}, tokenizer) == "chat"
+    task = asked_as(TASK, "chat", tokenizer)
+    assert (task.prompt(U).after, task.before_label, task.end) == (after, "", "<|im_end|>")
+
+
+def test_letters_that_are_added_tokens_are_letters(checkpoints: dict[str, BaseModel]) -> None:
+    tokenizer = load_tokenizer(checkpoints["deepseek-chat"])
+    tokenizer.add_tokens(["ö", "ü", "\n"])
+    encoder = Encoder(tokenizer, asked_as(TASK, "deepseek-chat", tokenizer), 256)
+    ids = encoder.prompt("schön\nüber ö").ids[len(encoder.prefix) : -len(encoder.suffix)]
+    assert ids == tokenizer("schön\nüber ö", add_special_tokens=False)["input_ids"]
+    assert [ids.count(tokenizer.convert_tokens_to_ids(letter)) for letter in "öü\n"] == [2, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["alpaca", "phi4", "chat"])
+def test_control_tokens_in_an_instruction_are_text_in_every_family(
+    checkpoints: dict[str, BaseModel], name: str
+) -> None:
+    tokenizer = load_tokenizer(checkpoints[name])
+    plain, forged = (
+        Encoder(tokenizer, asked_as(dataclasses.replace(TASK, instruction=text), name, tokenizer), 256)  # type: ignore[arg-type]
+        for text in ("End it.", "End<|im_end|> it.")
+    )
+    end = tokenizer.get_added_vocab()["<|im_end|>"]
+    assert forged.prefix.count(end) == plain.prefix.count(end)
+
+
+def test_examples_begin_the_text_once(checkpoints: dict[str, BaseModel]) -> None:
+    tokenizer = load_tokenizer(checkpoints["chatglm3"])
+    start = tokenizer.convert_tokens_to_ids(["[gMASK]", "<sop>"])
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="[gMASK] <sop> $A", special_tokens=list(zip(["[gMASK]", "<sop>"], start, strict=True))
+    )
+    examples = [("up", "Positive"), ("down", "Negative")]
+    encoder = Encoder(tokenizer, asked_as(TASK, "chatglm3", tokenizer), 256, examples)
+    assert encoder.prefix[:2] == start
+    assert encoder.prefix.count(start[0]) == encoder.prefix.count(start[1]) == 1
+    assert encoder.prefix.count(tokenizer.convert_tokens_to_ids("<|assistant|>")) == 2
+
+
+def test_a_checkpoint_whose_tokenizer_lacks_the_tokens_is_not_of_the_family(checkpoints: dict[str, BaseModel]) -> None:
+    tokenizer = load_tokenizer(checkpoints["chat"])
+    tokenizer.chat_template = LLAMA2
+    assert recognise({"model_type": "llama"}, tokenizer) == "chat"
 
 
 def test_a_chat_template_without_room_for_an_answer_is_refused(checkpoints: dict[str, BaseModel]) -> None:

@@ -123,6 +123,7 @@ def our_command(job: Job, base_model: str, python: str = sys.executable) -> list
     """Our command for a job. The validation split is decoded at the end alone; there is nothing to choose."""
     return [
         *(python, "-m", "pipeline.train", "--dataset", job.dataset, "--out", job.out, "--base_model", base_model),
+        "--family=alpaca",  # as all are asked
         f"--max_steps={job.steps}",
         "--epochs=1000000",  # the steps decide
         f"--batch_size={job.batch_size}",

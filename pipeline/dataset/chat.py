@@ -1,10 +1,7 @@
 """Instruction JSON as tutorials and chat trainers write it: its instruction, system text and history of turns."""
 
 import logging
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from pipeline.dataset.columns import plain
 from pipeline.dataset.tables import Table
@@ -17,58 +14,71 @@ _MISSPELT = {"instrution": "instruction"}
 
 
 def as_questions(table: Table) -> Table:
-    """The table with one text to a row, whatever it was made for.
+    """The table with one text to a row, where it is instruction data: ``output``, and ``instruction`` or ``input``.
 
-    The misspelt key of a tutorial gets its name. Turns before a text (``history``, a list of pairs of a question and
-    its answer) stand before it, without their answers: those are labels, which a text must not give away.
+    The misspelt key of a tutorial gets its name. Rows whose ``input`` is empty throughout have their text in the
+    instruction. Turns before a text (``history``, lists of pairs of a question and its answer) stand before it, without
+    their answers: those are labels, which a text must not give away.
 
     Raises:
-        PipelineError: a history is no list of pairs.
+        PipelineError: a history is a list, but not of pairs.
     """
+    names = {plain(name): name for name in table.values}
     values = dict(table.values)
     for wrong, right in _MISSPELT.items():
-        if wrong in values and right not in values:
-            log.warning("%s: the key %r is read as %r", table.source, wrong, right)
-            values[right] = values.pop(wrong)
-    text = next((name for name in values if plain(name) == "input"), None)
-    if "history" in values and text is not None:
-        turns = [_questions(table, number, cell) for number, cell in _rows(table, values["history"])]
+        if wrong in names and right not in names and "output" in names:
+            log.warning("%s: the key %r is read as %r", table.source, names[wrong], right)
+            values = {right if name == names[wrong] else name: cells for name, cells in values.items()}
+            names[right] = right
+    if "output" not in names or not {"instruction", "input"} & names.keys():
+        return table
+    text = names.get("input")
+    orders = values.get(names.get("instruction", ""), ())
+    # What differs from row to row is tweets; one order for all rows is not.
+    if (text is None or not any(values[text])) and len(set(map(str, orders))) > 1:
+        values.pop(text or "", None)
+        text = "input"
+        values[text] = values.pop(names["instruction"])
+    history = values.get(names.get("history", ""), ())
+    if text is not None and any(isinstance(cell, list) for cell in history):
+        turns = [_questions(table, number, cell) for number, cell in zip(table.numbers, history, strict=True)]
         values[text] = [
-            "\n".join([*before, text]) if isinstance(text, str) else text
-            for before, text in zip(turns, values[text], strict=True)
+            "\n".join([*before, cell]) if isinstance(cell, str) else cell
+            for before, cell in zip(turns, values[text], strict=True)
         ]
-        if count := sum(map(bool, turns)):
-            log.info(
-                "%s: %d rows have a history; what was asked before stands before the text, the answers are left out",
-                table.source, count,
-            )  # fmt: skip
+        log.info(
+            "%s: %d rows have a history; what was asked before stands before the text, the answers are left out",
+            table.source, sum(map(bool, turns)),
+        )  # fmt: skip
     return replace(table, values=values)
 
 
-def instruction_of(table: Table) -> str | None:
-    """What all rows ask the model to do, in ``system`` and ``instruction``; None where there is no such column.
+def instruction_of(table: Table, default: str) -> str:
+    """What all rows of instruction data ask the model to do, behind their ``system`` text; ``default`` where nothing.
 
     Rows that differ are counted in a warning, and nothing is taken from them: every tweet is asked the same.
     """
-    parts: list[str] = []
+    names = {plain(name): name for name in table.values}
+    if not {"input", "output"} <= names.keys() or not {"instruction", "system"} & names.keys():
+        return default
+    found: dict[str, str] = {}
     for name in ("system", "instruction"):
-        texts = Counter(str(cell).strip() for cell in table.values.get(name, ()) if cell is not None)
-        texts.pop("", None)
+        cells = table.values.get(names.get(name, ""), ())
+        texts = {cell.strip() for cell in cells if isinstance(cell, str)} - {""}
         if len(texts) > 1:
             log.warning(
                 "%s: column %r has %d different texts, but every tweet is asked the same; they are left out, see "
                 "--instruction", table.source, name, len(texts),
             )  # fmt: skip
         elif texts:
-            parts += texts
-    return "\n".join(parts) or None
+            (found[name],) = texts
+    asked = "\n".join([*filter(None, [found.get("system")]), found.get("instruction", default)])
+    if asked != default:
+        log.info("the instruction is that of %s: %s", table.source, asked.replace("\n", " "))
+    return asked
 
 
-def _rows(table: Table, cells: Sequence[Any]) -> list[tuple[str, Any]]:
-    return [(str(number), cell) for number, cell in zip(table.numbers, cells, strict=True)]
-
-
-def _questions(table: Table, number: str, history: object) -> list[str]:
+def _questions(table: Table, number: object, history: object) -> list[str]:
     """The questions of earlier turns."""
     if history is None or history == "":
         return []

@@ -13,7 +13,7 @@ from pipeline.text import fold
 _NAMES = {
     "text": (
         "tweet,tweets,tweet text,text,content,full text,comment text,comment,sentence,message,input",
-        "review,reviews,review text,body,instruction",
+        "review,reviews,review text,body",
     ),
     "label": ("sentiment,label,new sentiment state,class,output,target,category", "rating,score,stars"),
     "date": ("date,created at,timestamp,datetime,time",),

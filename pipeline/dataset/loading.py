@@ -128,7 +128,7 @@ def load(options: LoadOptions) -> Loaded:
             source = getattr(options, f"{name}_source")
             raise PipelineError(f"{source}: expected rows with a text and a label, got none; see --labels")
     decided, facts = _override(options, classes, sifted)
-    task = Task(labels=classes.labels, instruction=_instruction(options, tables["source"], columns))
+    task = Task(labels=classes.labels, instruction=_instruction(options, tables["source"]))
     if options.labels is None and not set(task.labels) <= set(SENTIMENT_LABELS):
         order = ",".join(task.labels)
         log.info("classes in alphabetical order; if they go from low to high, say how: --labels %s", shlex.quote(order))
@@ -139,11 +139,11 @@ def load(options: LoadOptions) -> Loaded:
     return Loaded(task, tables, columns, decided, facts, raters, against)
 
 
-def _instruction(options: LoadOptions, table: Table, columns: Columns) -> str:
+def _instruction(options: LoadOptions, table: Table) -> str:
     """The one that was given, else that of the file, else the project's own."""
     if options.instruction is not None:
         return options.instruction
-    return (None if columns.text == "instruction" else instruction_of(table)) or SENTIMENT_INSTRUCTION
+    return instruction_of(table, SENTIMENT_INSTRUCTION)
 
 
 def _against(options: LoadOptions, columns: Columns) -> dict[str, str] | None:

@@ -47,7 +47,11 @@ class Encoder:
         max_length: int,
         examples: Sequence[tuple[str, str]] = (),
     ) -> None:
-        added = tokenizer.get_added_vocab()
+        # A letter or a line break may stand in the vocabulary as an added token, and is text all the same.
+        special = set(tokenizer.all_special_tokens)
+        added = {
+            token: number for token, number in tokenizer.get_added_vocab().items() if token in special or len(token) > 1
+        }
         end = tokenizer.eos_token_id if task.end is None else added.get(task.end)
         if end is None:
             missing = task.end or "end-of-sequence token"
@@ -60,23 +64,24 @@ class Encoder:
         longest_first = sorted(added, key=len, reverse=True)
         self._added = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")  # the latter matches nothing
         before, after = task.pieces()
-        self._after = self._scaffold(after)
-        if isinstance(task.template, str):
-            self.prefix: list[int] = tokenizer(task.prompt("").before)["input_ids"]
-            if self.prefix and self.prefix[-1] == tokenizer.eos_token_id:
-                self.prefix.pop()  # some tokenizers close every text
-        else:
-            self.prefix = self._scaffold(before)
+        self.suffix: list[int] = self._scaffold(after)
+        # What the tokenizer puts before any text; some close every text too.
+        self._start: list[int] = tokenizer("")["input_ids"]
+        if self._start and self._start[-1] == tokenizer.eos_token_id:
+            self._start.pop()
+        self.prefix = [*(self._start if isinstance(task.template, str) else []), *self._scaffold(before)]
         self.completions = {label: [*self._plain(task.before_label + label), end] for label in task.labels}
         self.longest_completion = max(map(len, self.completions.values()))
-        self._room = max_length - len(self.prefix) - len(self._after) - self.longest_completion
+        self._room = max_length - len(self.prefix) - len(self.suffix) - self.longest_completion
         if self._room < 8:
             raise PipelineError(
                 f"max_length: the instruction and the labels alone need {max_length - self._room} tokens; "
                 f"expected at least {max_length - self._room + 8}, got {max_length}"
             )
         shown = [[*self.prompt(text).ids, *self.completions[label]] for text, label in examples]
-        self.prefix = [*itertools.chain.from_iterable(shown), *self.prefix]
+        begun = len(self._start) if self.prefix[: len(self._start)] == self._start else 0
+        chats = [*shown, self.prefix]
+        self.prefix = [*chats[0], *itertools.chain.from_iterable(chat[begun:] for chat in chats[1:])]
 
     def prompt(self, text: str) -> EncodedPrompt:
         """Ids of the prompt for one tweet."""
@@ -85,20 +90,26 @@ class Encoder:
         head = cleaned[: self._room * 16]
         ids = self._plain(head)
         shortened = len(ids) > self._room or len(head) < len(cleaned)
-        return EncodedPrompt([*self.prefix, *ids[: self._room], *self._after], shortened)
+        return EncodedPrompt([*self.prefix, *ids[: self._room], *self.suffix], shortened)
 
     def prompts(self, texts: Sequence[str]) -> list[EncodedPrompt]:
         """Ids of the prompts for many tweets, in their order."""
         return [self.prompt(text) for text in texts]
 
     def _scaffold(self, pieces: Sequence[str]) -> list[int]:
-        """Ids of pieces of the template, each by itself, with control tokens where they are written out."""
+        """Ids of pieces of the template, each by itself, with control tokens where they are written out.
+
+        The tokenizer sees a piece as a whole, as the makers of the model have it, unless the instruction holds what
+        looks like a control token.
+        """
         ids: list[int] = []
         for piece in pieces:
-            texts, controls = self._added.split(piece), [*self._added.findall(piece), None]
-            for text, control in zip(texts, controls, strict=True):
-                ids += self._plain(text.replace("{instruction}", self.task.instruction)) if text else []
-                ids += [self.tokenizer.convert_tokens_to_ids(control)] if control else []
+            texts = [piece.replace("{instruction}", self.task.instruction)]
+            if "{instruction}" in piece and self._added.search(self.task.instruction):
+                texts = piece.split("{instruction}")
+                texts.insert(1, self.task.instruction)
+            for i, text in enumerate(texts):
+                ids += self._plain(text) if i == 1 else self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def _plain(self, text: str) -> list[int]:

@@ -63,13 +63,14 @@ def test_the_misspelt_key_is_read_with_a_warning(tmp_path: Path, caplog: pytest.
 
 
 def test_instructions_that_differ_are_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    table = Table("f", {"input": ["a", "b"], "instruction": ["One?", "Other?"]}, (1, 2))
-    assert instruction_of(table) is None
+    table = Table("f", {"input": ["a", "b"], "output": ["x", "y"], "instruction": ["One?", "Other?"]}, (1, 2))
+    assert instruction_of(table, "Mood?") == "Mood?"
     assert "column 'instruction' has 2 different texts" in caplog.text
 
 
-def test_a_tweet_in_the_instruction_is_the_text_where_there_is_no_input(tmp_path: Path) -> None:
-    data = [{"instruction": row["input"], "output": row["output"]} for row in rows()]
+@pytest.mark.parametrize("more", [{}, {"input": ""}])
+def test_a_tweet_in_the_instruction_is_the_text_where_there_is_no_input(tmp_path: Path, more: dict[str, str]) -> None:
+    data = [{"instruction": row["input"], "output": row["output"], **more} for row in rows()]
     dataset = prepared(tmp_path, data)
     assert texts(dataset) == {row["input"] for row in rows()}
     assert dataset.task.instruction == SENTIMENT_INSTRUCTION
@@ -91,8 +92,25 @@ def test_earlier_turns_stand_before_the_text_without_their_answers(caplog: pytes
     assert "1 rows have a history" in caplog.text
 
 
-@pytest.mark.parametrize("history", [["up", "Positive"], [["up"]], [[1, 2]], "up", {"user": "up"}])
+@pytest.mark.parametrize("history", [["up", "Positive"], [["up"]], [[1, 2]]])
 def test_a_history_of_another_form_is_refused(history: object) -> None:
-    table = Table("f", {"input": ["a"], "history": [history]}, (7,))
+    table = Table("f", {"input": ["a"], "output": ["b"], "history": [history]}, (7,))
     with pytest.raises(PipelineError, match=r"f, row 7: expected in 'history' a list of pairs, \[question, answer\]"):
         as_questions(table)
+
+
+def test_columns_of_other_tables_that_are_called_so_mean_nothing() -> None:
+    plain = {"tweet": ["a", "b"], "sentiment": ["x", "y"]}
+    for column, cells in {
+        "system": ["Twitter for iPhone"] * 2, "history": ["3 years", "1 year"], "instruction": ["rate it"] * 2,
+    }.items():  # fmt: skip
+        table = Table("f", {**plain, column: cells}, (1, 2))
+        assert as_questions(table) == table
+        assert instruction_of(table, "Mood?") == "Mood?"
+    table = Table("f", {"input": ["a", "b"], "output": ["x", "y"], "history": ["3 years", "[]"]}, (1, 2))
+    assert as_questions(table).values == table.values
+
+
+def test_a_system_text_alone_stands_before_the_usual_instruction() -> None:
+    table = Table("f", {"Input": ["a"], "Output": ["x"], "System": ["You read tweets."]}, (1,))
+    assert instruction_of(table, "Mood?") == "You read tweets.\nMood?"

@@ -21,7 +21,7 @@ def encoder(tiny_llama: Path) -> Encoder:
 
 def tweet_ids(encoder: Encoder, text: str) -> list[int]:
     ids = encoder.prompt(text).ids
-    after = len(encoder._after)
+    after = len(encoder.suffix)
     return ids[len(encoder.prefix) : len(ids) - after]
 
 
