@@ -37,7 +37,10 @@ def convert(config: ConvertConfig) -> Path:
     moment: the same command goes on with the shards that are missing, and gives the same bytes.
     """
     source = Path(config.source)
-    out = Path(config.out) if config.out is not None else Path(f"{source.resolve()}-native")
+    # Absolute, because what is written beside it is called by its name, and "." has none.
+    out = Path(config.out if config.out is not None else f"{source.resolve()}-native").absolute()
+    if out.name in ("", ".."):
+        raise PipelineError(f"--out {config.out or out}: expected the name of a new folder; got none, give one")
     if not source.exists():
         raise PipelineError(f"{source}: expected the folder of a checkpoint, got no such folder; download it first")
     if not os.path.lexists(out) and not out.with_name(f"{out.name}.parts").exists():

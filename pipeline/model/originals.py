@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import GlmConfig, LlamaConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from pipeline.artifacts import read_json
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, first_line
 
 CONVERTED_FROM = "converted_from"
 """Key in the config of a converted model that names its family."""
@@ -95,7 +96,7 @@ def recognise(source: Path) -> Original:
         return _baichuan(_Settings(source, config))
     if kind == "chatglm":
         return _chatglm(_Settings(source, config))
-    if kind in CONFIG_MAPPING_NAMES:
+    if isinstance(kind, str) and kind in CONFIG_MAPPING_NAMES:
         raise PipelineError(
             f"{source}: expected Baichuan2-7B or ChatGLM3-6B, got model_type {kind!r}, which is native: needs no "
             "conversion; give it to --base_model as it is"
@@ -131,7 +132,17 @@ class _Settings:
                 f"{self.source / 'config.json'}: expected {key} to be a number above 0, got {value!r}; "
                 "download the checkpoint again"
             )
-        return value
+        return float(value)
+
+    def native(self, kind: type[Any], **values: Any) -> Any:
+        """A config of transformers, which looks at some of the values for itself."""
+        try:
+            return kind(**values, **_ENDS)
+        except (StrictDataclassError, ValueError, TypeError) as error:
+            raise PipelineError(
+                f"{self.source / 'config.json'}: expected values that make a {kind.__name__}, got others: "
+                f"{first_line(error.__cause__ or error)}; download the checkpoint again"
+            ) from error
 
     def demand(self, expected: Mapping[str, object]) -> None:
         """Makes sure that what would be computed otherwise is switched as in the published checkpoints."""
@@ -163,7 +174,7 @@ def _baichuan(settings: _Settings) -> Original:
     old = "its output layer is another; take Baichuan2-7B"
     # The class of the first 7B is written otherwise, its vocabulary is smaller, and of no first generation the config
     # has the weight of the z-loss, a term of Baichuan2's own.
-    if "BaiChuanForCausalLM" in (values.get("architectures") or ()):
+    if "BaiChuanForCausalLM" in str(values.get("architectures")):
         raise settings.refuse("Baichuan-7B of the first generation", "architectures BaiChuanForCausalLM", old)
     hidden, layers = settings.whole("hidden_size"), settings.whole("num_hidden_layers")
     generation = 2 if "z_loss_weight" in values and values.get("vocab_size") != 64000 else 1
@@ -183,7 +194,8 @@ def _baichuan(settings: _Settings) -> Original:
     settings.whole_weights()
     settings.demand({"hidden_act": "silu", "rope_scaling": None, "rope_theta": 10000, "tie_word_embeddings": False})
     heads = settings.whole("num_attention_heads")
-    config = LlamaConfig(
+    config = settings.native(
+        LlamaConfig,
         vocab_size=settings.whole("vocab_size"),
         hidden_size=hidden,
         intermediate_size=settings.whole("intermediate_size"),
@@ -197,7 +209,6 @@ def _baichuan(settings: _Settings) -> Original:
         attention_bias=False,
         mlp_bias=False,
         tie_word_embeddings=False,
-        **_ENDS,
     )
     same = ("self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", *_NORMS)
     packed = tuple(f"self_attn.{name}_proj.weight" for name in "qkv")
@@ -246,7 +257,8 @@ def _chatglm(settings: _Settings) -> Original:
     _demand_roles(settings)
     heads, groups = settings.whole("num_attention_heads"), settings.whole("multi_query_group_num")
     hidden, width = settings.whole("hidden_size"), settings.whole("kv_channels", 128)
-    config = GlmConfig(
+    config = settings.native(
+        GlmConfig,
         vocab_size=settings.whole("padded_vocab_size", 65024),
         hidden_size=hidden,
         intermediate_size=settings.whole("ffn_hidden_size"),
@@ -263,7 +275,6 @@ def _chatglm(settings: _Settings) -> Original:
             "partial_rotary_factor": 0.5,
         },
         tie_word_embeddings=False,
-        **_ENDS,
     )
     leaves: dict[str, tuple[str, ...]] = {f"{name}.weight": (f"{name}.weight",) for name in _NORMS}
     leaves["self_attention.dense.weight"] = ("self_attn.o_proj.weight",)

@@ -45,6 +45,8 @@ class SentencepieceBpe:
             content = path.read_bytes()
         except OSError as error:
             raise PipelineError(f"{path}: expected a sentencepiece model, got none: {error.strerror}") from error
+        if not content:  # sentencepiece takes it for a model without pieces
+            raise PipelineError(f"{path}: expected a sentencepiece model, got a file of 0 bytes; download it again")
         try:
             self._oracle = sentencepiece.SentencePieceProcessor(model_proto=content)
         except RuntimeError as error:

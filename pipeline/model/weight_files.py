@@ -16,6 +16,8 @@ from pipeline.errors import PipelineError, first_line
 # The index of a checkpoint in several files, and the name of a checkpoint in one; the first that is there is read.
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _ALONE = ("model.safetensors", "pytorch_model.bin")
+# How a file begins that torch.save wrote before PyTorch 1.6: with a pickled number.
+_OLD = b"\x80\x02\x8a\x0a" + torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")
 
 
 def weight_files(source: Path) -> tuple[list[str], list[str]]:
@@ -71,6 +73,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         except (OSError, SafetensorError, RuntimeError) as error:
             raise _unreadable(path, first_line(error)) from error
+    _refuse_old(path)
     try:
         content = torch.load(str(path), map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # the unpickler raises whatever damaged bytes lead it to
@@ -83,6 +86,20 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise _unreadable(path, f"it holds a {type(content).__name__} of other things")
     return dict(content)
+
+
+def _refuse_old(path: Path) -> None:
+    """Refuses a format of PyTorch that cannot be mapped into memory."""
+    try:
+        with path.open("rb") as file:
+            old = file.read(len(_OLD)) == _OLD
+    except OSError as error:
+        raise _unreadable(path, first_line(error)) from error
+    if old:
+        raise PipelineError(
+            f"{path}: expected a .bin file of PyTorch 1.6 or newer, got one of an old format, which cannot be mapped into "
+            "memory; save it again with torch.save(torch.load(FILE, weights_only=True), FILE)"
+        )
 
 
 def _unreadable(path: Path, what: str) -> PipelineError:

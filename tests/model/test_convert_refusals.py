@@ -101,6 +101,12 @@ def refused(source: Path, capsys: pytest.CaptureFixture[str]) -> str:
         ("baichuan2", settings(hidden_act="gelu"), "expected hidden_act 'silu', got 'gelu'"),
         ("baichuan2", settings(hidden_size="64"), "expected hidden_size to be a whole number above 0, got '64'"),
         ("baichuan2", settings(rms_norm_eps=-1), "expected rms_norm_eps to be a number above 0, got -1"),
+        ("baichuan2", settings(architectures=5, z_loss_weight=None), "first generation (no z_loss_weight"),
+        (
+            "baichuan2",
+            settings(num_attention_heads=5),
+            "config.json: expected values that make a LlamaConfig, got others: The hidden size (64) is not a multiple",
+        ),
         # ChatGLM's others.
         (
             "chatglm3",
@@ -134,6 +140,7 @@ def refused(source: Path, capsys: pytest.CaptureFixture[str]) -> str:
         ),
         ("chatglm3", settings(model_type="llama"), "got model_type 'llama', which is native: needs no conversion"),
         ("chatglm3", settings(model_type="eliza"), "expected model_type baichuan or chatglm, got 'eliza'"),
+        ("chatglm3", settings(model_type=["x"]), "expected model_type baichuan or chatglm, got ['x']"),
         ("chatglm3", lambda folder: (folder / "config.json").write_text("[]"), "got None; only Baichuan2-7B and"),
         ("chatglm3", lambda folder: (folder / "config.json").write_text("{"), "expected a JSON file in UTF-8"),
         (
@@ -178,6 +185,11 @@ def refused(source: Path, capsys: pytest.CaptureFixture[str]) -> str:
         # Tokenizers.
         ("chatglm3", lambda folder: (folder / "tokenizer.model").unlink(), "tokenizer.model: expected a file of the"),
         ("chatglm3", lambda folder: (folder / "tokenizer.model").write_bytes(b"<html>"), "got one that cannot be read"),
+        (
+            "chatglm3",
+            lambda folder: (folder / "tokenizer.model").write_bytes(b""),
+            "tokenizer.model: expected a sentencepiece model, got a file of 0 bytes; download it again",
+        ),
         (
             "baichuan2",
             lambda folder: (folder / "tokenizer.model").write_bytes(original_tokenizers.chatglm_model()),
@@ -224,6 +236,28 @@ def test_no_folder(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (".", "here: already exists, and is not made of this source"),
+        ("..", "--out ..: expected the name of a new folder; got none"),
+        ("/", "--out /: expected the name of a new folder; got none"),
+    ],
+)
+def test_out_is_a_new_folder(
+    out: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = set_up(tmp_path / "source", "chatglm3")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(SystemExit) as stopped:
+        convert.main([str(source), "--out", out])
+    err = capsys.readouterr().err
+    assert (stopped.value.code, "Traceback" in err) == (1, False)
+    assert message in err
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.parent != source) == ["here", "source"]
+
+
+@pytest.mark.parametrize(
     "change",
     [
         lambda folder: (folder / "tokenization_chatglm.py").unlink() or (folder / "tokenizer_config.json").write_text(
@@ -251,6 +285,18 @@ def test_a_download_that_broke_off(
     line = refused(source, capsys)
     assert f"{path}: expected a file of tensors by name, got one that cannot be read" in line
     assert line.endswith("; download it again")
+
+
+def test_a_bin_file_of_the_old_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = set_up(tmp_path / "source", "baichuan2", safetensors=False)
+    path = source / "pytorch_model-00001-of-00002.bin"
+    torch.save(torch.load(path, weights_only=True), path, _use_new_zipfile_serialization=False)
+    line = refused(source, capsys)
+    assert f"{path}: expected a .bin file of PyTorch 1.6 or newer, got one of an old format" in line
+    assert line.endswith("; save it again with torch.save(torch.load(FILE, weights_only=True), FILE)")
+    torch.save(torch.load(path, weights_only=True), path)
+    with opened(path) as tensors:
+        assert tensors
 
 
 class Touch:
