@@ -244,6 +244,13 @@ def _pieces(source: Path, original: Original) -> SentencepieceBpe:
             f"{source / _TOKENIZER}: expected at most {room} pieces, as many as the model has room for, got "
             f"{len(pieces)}; it is another model's tokenizer, take its own"
         )
+    for name, expected in original.ids.items():
+        behind = original.commands.index(name)
+        if len(pieces) + behind != expected:
+            raise PipelineError(
+                f"{source / _TOKENIZER}: expected {expected - behind:,} pieces, so that {name} is {expected}, got "
+                f"{len(pieces):,}; it is another model's tokenizer, take its own"
+            )
     return pieces
 
 

@@ -21,6 +21,8 @@ CONVERTED_FROM = "converted_from"
 """Key in the config of a converted model that names its family."""
 
 _ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
+# The publisher calls two of them sop and eop; as words these are parts of others, such as people.
+_COMMANDS = ("[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", *_ROLES)
 # Where ChatGLM3 names its roles, for people, its own tokenizer, or transformers.
 _ROLE_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenization_chatglm.py")
 
@@ -47,7 +49,8 @@ class Original:
     the rows of the output layer get the norm 1.
 
     ``commands`` are control tokens whose ids follow the pieces of the tokenizer, ``before`` those that stand before
-    every text, and ``pieces`` some that it must have, with their ids.
+    every text, and ``pieces`` some that it must have, with their ids. ``ids`` are those of commands, as far as the
+    checkpoint tells them.
     """
 
     family: str
@@ -60,6 +63,7 @@ class Original:
     commands: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     pieces: Mapping[str, int] = field(default_factory=dict)
+    ids: Mapping[str, int] = field(default_factory=dict)
     unit_head: bool = False
 
     def move(self, name: str) -> Move | None:
@@ -295,9 +299,10 @@ def _chatglm(settings: _Settings) -> Original:
         },
         ignored=re.compile(r"transformer\.rotary_pos_emb\.inv_freq"),
         parts=(heads * width, groups * width, groups * width),
-        # The publisher calls two of them sop and eop; as words these are parts of others, such as people.
-        commands=("[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", *_ROLES),
+        commands=_COMMANDS,
         before=("[gMASK]", "<sop>"),
+        # The published checkpoints, of this vocabulary, have 64,789 pieces before them.
+        ids={_COMMANDS[0]: 64789} if config.vocab_size == 65024 else _told_ids(settings.source),
     )
 
 
@@ -324,6 +329,20 @@ def _demand_roles(settings: _Settings) -> None:
         f"{_ROLES[1]} (looked at {looked}), as ChatGLM2-6B and CodeGeeX2 are, with the same weights by name; if it is "
         "ChatGLM3, put its own tokenizer_config.json and tokenization_chatglm.py beside it, which is read but not run"
     )
+
+
+def _told_ids(source: Path) -> dict[str, int]:
+    """The ids of commands by tokenizer_config.json, as far as they stand there."""
+    path = source / _ROLE_FILES[0]
+    settings = read_json(path) if path.is_file() else {}
+    told = settings.get("added_tokens_decoder") if isinstance(settings, dict) else None
+    ours = {"sop": "<sop>", "eop": "<eop>"}
+    found = {}
+    for i, token in told.items() if isinstance(told, dict) else ():
+        name = token.get("content") if isinstance(token, dict) else None
+        if isinstance(name, str) and i.isdecimal() and ours.get(name, name) in _COMMANDS:
+            found[ours.get(name, name)] = int(i)
+    return found
 
 
 def _adds_bos(source: Path) -> bool:

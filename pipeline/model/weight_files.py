@@ -97,8 +97,8 @@ def _refuse_old(path: Path) -> None:
         raise _unreadable(path, first_line(error)) from error
     if old:
         raise PipelineError(
-            f"{path}: expected a .bin file of PyTorch 1.6 or newer, got one of an old format, which cannot be mapped into "
-            "memory; save it again with torch.save(torch.load(FILE, weights_only=True), FILE)"
+            f"{path}: expected a .bin file of PyTorch 1.6 or newer, got one of an old format, which cannot be mapped "
+            "into memory; save it again with torch.save(torch.load(FILE, weights_only=True), FILE)"
         )
 
 

@@ -52,6 +52,14 @@ def without_roles(config_name: str = "local", text: str = "{}") -> Change:
     return change
 
 
+def told_ids(ids: dict[str, str]) -> Change:
+    def change(folder: Path) -> None:
+        decoder = {"": 1, "x": {}, **{i: {"content": name} for i, name in ids.items()}}
+        (folder / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": decoder}))
+
+    return change
+
+
 def tensors(change: Callable[[dict[str, torch.Tensor]], object], number: int = 1) -> Change:
     """Changes what a file of weights holds."""
 
@@ -195,6 +203,13 @@ def refused(source: Path, capsys: pytest.CaptureFixture[str]) -> str:
             lambda folder: (folder / "tokenizer.model").write_bytes(original_tokenizers.chatglm_model()),
             "expected <reserved_106> to be piece 195, got no such piece; it is another model's tokenizer",
         ),
+        (
+            "chatglm3",
+            settings(padded_vocab_size=65024),
+            "expected 64,789 pieces, so that [MASK] is 64789, got 680; it is another model's tokenizer, take its own",
+        ),
+        ("chatglm3", settings(padded_vocab_size=None), "expected 64,789 pieces, so that [MASK] is 64789, got 680"),
+        ("chatglm3", told_ids({"684": "sop", "686": "<|user|>"}), "expected 681 pieces, so that <sop> is 684, got 680"),
         # Files.
         (
             "baichuan2",
@@ -272,6 +287,17 @@ def test_each_trace_of_chatglm3_is_enough(change: Change, tmp_path: Path) -> Non
     source = set_up(tmp_path / "source", "chatglm3")
     change(source)
     assert recognise(source).family == "chatglm3"
+
+
+def test_ids_of_commands_that_agree(tmp_path: Path) -> None:
+    source = set_up(tmp_path / "source", "chatglm3")
+    told_ids({"681": "[gMASK]", "683": "sop", "684": "<eop>", "686": "<|user|>", "2": "</s>"})(source)
+    assert recognise(source).ids == {"[gMASK]": 681, "<sop>": 683, "<eop>": 684, "<|user|>": 686}
+    with pytest.raises(SystemExit) as stopped:
+        convert.main([str(source), "--out", str(tmp_path / "out")])
+    assert not stopped.value.code
+    added = json.loads((tmp_path / "out" / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
+    assert {token["content"]: token["id"] for token in added}["<|user|>"] == 686
 
 
 @pytest.mark.parametrize("cut", [0.2, 0.6, 0.99])
