@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata as metadata
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -227,6 +228,28 @@ def test_a_cause_outside_the_code_is_one_line_and_code_1(
     assert err.startswith(COMMANDS[module] + ": ")
     assert message in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_line_that_makes_the_base_model_of_a_preset(tiny_llama: Path, tmp_path: Path) -> None:
+    lines = (cli.CONFIGS / "deepseek-7b.yaml").read_text(encoding="utf-8").splitlines()
+    line = next(line for line in lines if line.startswith("# python -c "))
+    folder = next(line for line in lines if line.startswith("base_model: ")).removeprefix("base_model: ")
+    assert line.count("deepseek-ai/deepseek-llm-7b-chat") == 1
+    published = tmp_path / "published"
+    shutil.copytree(tiny_llama, published)
+    weights = published / "model.safetensors"
+    make_bin = (
+        "import sys, torch; from safetensors.torch import load_file; torch.save(load_file(sys.argv[1]), sys.argv[2])"
+    )
+    subprocess.run([sys.executable, "-c", make_bin, weights, published / "pytorch_model.bin"], check=True)
+    weights.unlink()
+    program = (
+        line.removeprefix("# python -c '").removesuffix("'").replace("deepseek-ai/deepseek-llm-7b-chat", "published")
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    made = {path.name for path in (tmp_path / folder).iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= made
+    assert not [name for name in made if name.endswith(".bin")]
 
 
 def test_a_cause_outside_the_code_through_the_shell(tmp_path: Path) -> None:
