@@ -49,11 +49,19 @@ CHECKPOINTS: dict[str, tuple[str, dict[str, Any], list[str], str | None, str]] =
     ),
     "chat": ("qwen2", {}, [], CHAT_ML, "<|im_end|>"),
 }  # fmt: skip
+# What the tokenizers of some put before any text themselves, as the real ones do.
+STARTS = {
+    "chatglm3": ["[gMASK]", "<sop>"],
+    "llama3-chat": ["<|begin_of_text|>"],
+    "llama2-chat": ["<s>"],
+    "deepseek-chat": ["<｜begin▁of▁sentence｜>"],
+}
 
 
 def write_checkpoint(name: str, folder: Path, tiny_llama: Path) -> Path:
     """A folder with a random model of a family and its tokenizer, that of the tiny LLaMA with more control tokens."""
     import torch
+    from tokenizers.processors import TemplateProcessing
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     kind, settings, tokens, template, end = CHECKPOINTS[name]
@@ -61,6 +69,9 @@ def write_checkpoint(name: str, folder: Path, tiny_llama: Path) -> Path:
     tokenizer.add_special_tokens({"additional_special_tokens": tokens})
     tokenizer.eos_token = tokenizer.pad_token = end
     tokenizer.chat_template = template
+    if start := STARTS.get(name):
+        ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in start]
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=[*start, "$A"], special_tokens=ids)
     torch.manual_seed(0)
     sizes = SMALL | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
     AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **settings)).save_pretrained(folder)

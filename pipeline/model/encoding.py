@@ -66,10 +66,8 @@ class Encoder:
         before, after = task.pieces()
         self.suffix: list[int] = self._scaffold(after)
         # What the tokenizer puts before any text; some close every text too.
-        self._start: list[int] = tokenizer("")["input_ids"]
-        if self._start and self._start[-1] == tokenizer.eos_token_id:
-            self._start.pop()
-        self.prefix = [*(self._start if isinstance(task.template, str) else []), *self._scaffold(before)]
+        self.start = list(itertools.takewhile(self._control.__contains__, tokenizer("a")["input_ids"]))
+        self.prefix = [*(self.start if isinstance(task.template, str) else []), *self._scaffold(before)]
         self.completions = {label: [*self._plain(task.before_label + label), end] for label in task.labels}
         self.longest_completion = max(map(len, self.completions.values()))
         self._room = max_length - len(self.prefix) - len(self.suffix) - self.longest_completion
@@ -79,7 +77,7 @@ class Encoder:
                 f"expected at least {max_length - self._room + 8}, got {max_length}"
             )
         shown = [[*self.prompt(text).ids, *self.completions[label]] for text, label in examples]
-        begun = len(self._start) if self.prefix[: len(self._start)] == self._start else 0
+        begun = len(self.start) if self.prefix[: len(self.start)] == self.start else 0
         chats = [*shown, self.prefix]
         self.prefix = [*chats[0], *itertools.chain.from_iterable(chat[begun:] for chat in chats[1:])]
 

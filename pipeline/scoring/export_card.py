@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,17 +34,25 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(BASE, dty
 }
 _ASKING = """BEFORE = {before}
 AFTER = {after}
+END = {end}
+
+
+def encode(tweet):  # what looks like a control token in a tweet is plain text
+    ids = tokenizer(tweet.strip(), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return BEFORE + ids + AFTER
 
 
 def classify(tweet):
-    ids = tokenizer(BEFORE)["input_ids"]
-    for text in (tweet.strip(), AFTER):  # what looks like a control token in a tweet is plain text
-        ids += tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    prompt = torch.tensor([ids])
+    prompt = torch.tensor([encode(tweet)])
     answer = model.generate(
-        input_ids=prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens={tokens}
+        input_ids=prompt,
+        attention_mask=torch.ones_like(prompt),
+        do_sample=False,
+        max_new_tokens={tokens},
+        eos_token_id=END,
     )
-    return tokenizer.decode(answer[0, len(ids) :], skip_special_tokens=True).strip()
+    written = [token for token in answer[0, prompt.shape[1] :].tolist() if token != END]
+    return tokenizer.decode(written, skip_special_tokens=True).strip()
 
 
 print(classify({example}))"""
@@ -70,9 +78,10 @@ class Exported:
     """What a card tells of an export besides scores.
 
     ``base_model`` is its name as others know it, ``base_origin`` where the same weights are found, and ``on_hub``
-    whether the name is the id of a model there; ``weights`` are the numbers that were written; ``answer_tokens`` is how
-    long an answer may be; ``parity`` is the entry of ``parity.json``, None where no tweets were there to compare on;
-    ``file`` is the name of a GGUF file.
+    whether the name is the id of a model there; ``weights`` are the numbers that were written; ``before`` and ``after``
+    are the ids of the prompt around a tweet, and ``end`` that of the token that ends an answer; ``answer_tokens`` is
+    how long one may be; ``parity`` is the entry of ``parity.json``, None where no tweets were there to compare on;
+    ``file`` is the name of a GGUF file, and ``start`` the part of its prompt that llama.cpp puts there itself.
     """
 
     form: Form
@@ -82,9 +91,13 @@ class Exported:
     base_origin: str
     on_hub: bool
     weights: str
+    before: Sequence[int]
+    after: Sequence[int]
+    end: int
     answer_tokens: int
     parity: Mapping[str, Any] | None
     file: str = ""
+    start: str = ""
 
 
 def render_export_card(exported: Exported, metrics: Mapping[str, Any] | None, data: Mapping[str, Any] | None) -> str:
@@ -139,29 +152,38 @@ def _prompt(exported: Exported) -> str:
     task = exported.task
     prompt = task.prompt("{tweet}")
     labels = ", ".join(inline(label) for label in task.labels)
+    if isinstance(task.template, str):
+        form = "There is no chat and no system prompt"
+    else:
+        form = (
+            "It is the chat form of its family, control tokens written out, with the instruction as the system's text "
+            "where that form has one; put it into no chat template again"
+        )
+    end = "the token that ends a text" if task.end is None else f"the token {inline(task.end)}"
+    have = "has it to the letter" if exported.form == "gguf" else "has its tokens"
     return (
         "## How it is asked\n\n"
-        f"It was tuned on this prompt and no other, with the tweet in place of `{{tweet}}`. There is no chat and no "
-        "system prompt; the program below has it to the letter:\n\n"
+        f"It was tuned on this prompt and no other, with the tweet in place of `{{tweet}}`. {form}; the program below "
+        f"{have}:\n\n"
         f"{_fenced(str(prompt), 'text')}\n\n"
-        f"It answers with one of {labels}, and then with the token that ends a text. Take the whole answer for a label "
+        f"It answers with one of {labels}, and then with {end}. Take the whole answer for a label "
         "or for none. Tweets are given as people read them: HTML entities such as `&amp;` decoded, invisible and "
         "control characters removed, Unicode in form NFC, no white space at the ends."
     )
 
 
 def _program(exported: Exported) -> str:
-    prompt = exported.task.prompt("")
-    values = {
-        "before": _python(prompt.before),
-        "after": _python(prompt.after),
-        "tokens": exported.answer_tokens,
-        "example": _python(_EXAMPLE),
-    }
+    values = {"tokens": exported.answer_tokens, "example": _python(_EXAMPLE)}
     if exported.form == "gguf":
-        return "## A program\n\n" + _fenced(_LLAMA_CPP.format(**values, file=exported.file), "python")
+        prompt = exported.task.prompt("")
+        before, after = _python(prompt.before.removeprefix(exported.start)), _python(prompt.after)
+        program = _LLAMA_CPP.format(**values, before=before, after=after, file=exported.file)
+        said = f"llama.cpp puts `{exported.start}` before it itself.\n\n" if exported.start else ""
+        return f"## A program\n\n{said}" + _fenced(program, "python")
     base = _python(exported.base_model if exported.on_hub else f"path/to/{exported.base_model}")
-    program = _LOADING[exported.form].replace("{base}", base) + _ASKING.format(**values)
+    program = _LOADING[exported.form].replace("{base}", base) + _ASKING.format(
+        **values, before=list(exported.before), after=list(exported.after), end=exported.end
+    )
     said = "" if exported.on_hub or exported.form == "merged" else _NO_ID
     return f"## A program\n\n{said}" + _fenced(program, "python")
 
