@@ -31,8 +31,8 @@ def write_merged(run: Run, folder: Path, dtype: str) -> Encoder:
     """Writes the base model with the adapter in its weights, with config and tokenizer, as transformers loads it.
 
     The weights are merged in fp32 and into the whole base model, also where the run was tuned on a quantised one; then
-    they are rounded to ``dtype``, bf16 or fp32. The base model's chat template is left out: what was tuned is another
-    prompt. Gives what encodes its prompts.
+    they are rounded to ``dtype``, bf16 or fp32. The base model's chat template is left out where the prompt is a text,
+    which is no chat; else it stays, and the family is known by it again. Gives what encodes its prompts.
 
     Raises:
         PipelineError: the merged weights are no numbers.
@@ -41,7 +41,8 @@ def write_merged(run: Run, folder: Path, dtype: str) -> Encoder:
     encoder = encoder_of(run, base)
     merged = load_tuned(base, run.adapter, Placement("cpu", dtype, DTYPES[dtype]), merged=True)
     merged.generation_config = _greedy(merged.generation_config, encoder)
-    encoder.tokenizer.chat_template = None
+    if isinstance(run.task.template, str):
+        encoder.tokenizer.chat_template = None
     with quiet():
         merged.save_pretrained(folder)
         encoder.tokenizer.save_pretrained(folder)

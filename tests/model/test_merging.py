@@ -5,21 +5,44 @@ from pathlib import Path
 
 import pytest
 import torch
+from family_checkpoints import CHECKPOINTS, write_checkpoint
 from transformers import AutoModelForCausalLM
 
 from pipeline.artifacts import Run, new_folder, write_manifest
 from pipeline.errors import PipelineError
+from pipeline.families import asked_as
 from pipeline.model.adapter import AdapterFiles, LoraSettings, add_lora
 from pipeline.model.base import BaseModel, resolve_base_model
 from pipeline.model.decoding import Decoded
 from pipeline.model.gguf_files import modelfile
-from pipeline.model.loading import load_base, load_tuned, place
+from pipeline.model.loading import family_of, load_base, load_tokenizer, load_tuned, place
 from pipeline.model.merging import write_merged
 from pipeline.model.parity import compare
 from pipeline.task import Task
 
 IDS = torch.tensor([[1, 5, 7, 200, 31, 8]])
 ALL = ("all-linear",)
+
+
+def make_run(folder: Path, base: BaseModel, task: Task, settings: LoraSettings) -> Run:
+    """A run with an adapter of random numbers."""
+    torch.manual_seed(1)
+    model = add_lora(load_base(base, place("fp32", "cpu")), settings)
+    files = AdapterFiles(model, folder / "beginning", base.public_name)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    with new_folder(folder / "run") as staging:
+        files.save(staging / "adapter")
+        content = {
+            "base_model": dataclasses.asdict(base),
+            "precision": "fp32",
+            "dtype": "float32",
+            "max_length": 256,
+        }
+        write_manifest(staging, Run.kind, task, content)
+    return Run.load(folder / "run")
 
 
 @pytest.mark.parametrize(
@@ -37,29 +60,33 @@ def test_merged_weights_compute_what_base_and_adapter_do(
     settings: LoraSettings, tiny_llama: Path, tmp_path: Path
 ) -> None:
     base, placement = resolve_base_model(str(tiny_llama)), place("fp32", "cpu")
-    torch.manual_seed(1)
-    model = add_lora(load_base(base, placement), settings)
-    files = AdapterFiles(model, tmp_path / "beginning", base.public_name)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_" in name:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    with new_folder(tmp_path / "run") as staging:
-        files.save(staging / "adapter")
-        content = {
-            "base_model": dataclasses.asdict(base),
-            "precision": "fp32",
-            "dtype": "float32",
-            "max_length": 128,
-        }
-        write_manifest(staging, Run.kind, Task(), content)
-    write_merged(Run.load(tmp_path / "run"), tmp_path / "merged", "fp32")
+    write_merged(make_run(tmp_path, base, Task(), settings), tmp_path / "merged", "fp32")
     with torch.inference_mode():
         expected = load_tuned(base, tmp_path / "run" / "adapter", placement)(IDS).logits
         untuned = load_base(base, placement)(IDS).logits
         got = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)(IDS).logits
     assert float((got - expected).abs().max()) < 1e-4
     assert float((got - untuned).abs().max()) > 0.05
+
+
+@pytest.mark.parametrize("name", sorted(CHECKPOINTS))
+def test_a_merged_model_is_known_by_the_family_that_it_was_tuned_as(
+    name: str, tiny_llama: Path, tmp_path: Path
+) -> None:
+    base = resolve_base_model(str(write_checkpoint(name, tmp_path / name, tiny_llama)))
+    task = asked_as(Task(), name, load_tokenizer(base))  # type: ignore[arg-type]
+    write_merged(make_run(tmp_path, base, task, LoraSettings(4, 8, 0.0, ALL)), tmp_path / "merged", "fp32")
+    merged = resolve_base_model(str(tmp_path / "merged"))
+    tokenizer = load_tokenizer(merged)
+    assert family_of(merged, tokenizer) == name
+    assert asked_as(Task(), name, tokenizer) == task  # type: ignore[arg-type]
+
+
+def test_a_chat_model_tuned_on_a_text_is_no_chat_model_any_more(tiny_llama: Path, tmp_path: Path) -> None:
+    base = resolve_base_model(str(write_checkpoint("chat", tmp_path / "chat", tiny_llama)))
+    write_merged(make_run(tmp_path, base, Task(), LoraSettings(4, 8, 0.0, ALL)), tmp_path / "merged", "fp32")
+    merged = resolve_base_model(str(tmp_path / "merged"))
+    assert family_of(merged, load_tokenizer(merged)) == "alpaca"
 
 
 def answer(completion: str, *log_likelihoods: float) -> Decoded:
