@@ -107,6 +107,7 @@ def export(config: ExportConfig) -> Path:
 
     log.info("loading PyTorch, transformers and the model")
     from pipeline.model.classifier import base_of, encoder_of
+    from pipeline.model.gguf_files import start_of
     from pipeline.model.merging import answer_end, longest_answer, write_adapter, write_merged
     from pipeline.scoring.export_card import Exported, Form, render_export_card
 
@@ -132,6 +133,7 @@ def export(config: ExportConfig) -> Path:
             answer_tokens=longest_answer(encoder),
             parity=parity[form],
             file=file,
+            start=start_of(encoder),
         )
         write_text(folder / "README.md", render_export_card(exported, metrics, data))
 
@@ -143,7 +145,8 @@ def export(config: ExportConfig) -> Path:
             log.info("merging the adapter into %s", base.public_name)
             write_merged(run, folder / "merged", config.dtype)
         if {"gguf", "ollama"} & set(config.to):
-            _write_gguf(config, run, folder, end=answer_end(encoder), answer_tokens=longest_answer(encoder))
+            end, start = answer_end(encoder), start_of(encoder)
+            _write_gguf(config, run, folder, end=end, start=start, answer_tokens=longest_answer(encoder))
             finish("gguf", folder / "gguf", config.gguf_type, _GGUF)
         if "merged" in config.to:
             finish("merged", folder / "merged", config.dtype)
@@ -298,11 +301,13 @@ def _summary(reference: _Reference | None, parity: Mapping[str, Any]) -> dict[st
     }
 
 
-def _write_gguf(config: ExportConfig, run: Run, folder: Path, *, end: str, answer_tokens: int) -> None:
+def _write_gguf(config: ExportConfig, run: Run, folder: Path, *, end: str, start: str, answer_tokens: int) -> None:
     """The merged model as a GGUF file, and a Modelfile where one is wanted."""
     from pipeline.model.gguf_files import modelfile, write_gguf
 
-    described = modelfile(run.task, _GGUF, end=end, answer_tokens=answer_tokens) if "ollama" in config.to else None
+    described = None
+    if "ollama" in config.to:
+        described = modelfile(run.task, _GGUF, end=end, start=start, answer_tokens=answer_tokens)
     (folder / "gguf").mkdir()
     name = Path(config.out).absolute().name
     write_gguf(Path(config.llama_cpp or ""), folder / "merged", folder / "gguf" / _GGUF, config.gguf_type, name=name)

@@ -1,5 +1,6 @@
 """GGUF files by llama.cpp's own converter, and what Ollama needs beside one."""
 
+import itertools
 import logging
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.model.encoding import Encoder
 from pipeline.task import Task
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,20 @@ def write_gguf(llama_cpp: Path, model: Path, out: Path, gguf_type: str, *, name:
         )
 
 
-def modelfile(task: Task, gguf: str, *, end: str, answer_tokens: int) -> str:
+def start_of(encoder: Encoder) -> str:
+    """Control tokens, as text, that begin a prompt and that the tokenizer puts before any text itself.
+
+    llama.cpp and Ollama do so too, and would have them twice. It is empty where the template does not write them out.
+    """
+    tokenizer = encoder.tokenizer
+    control = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
+    ids = list(itertools.takewhile(control.__contains__, tokenizer("a")["input_ids"]))
+    start = "".join(tokenizer.convert_ids_to_tokens(ids))
+    written_out = not isinstance(encoder.task.template, str)
+    return start if written_out and encoder.task.prompt("").before.startswith(start) else ""
+
+
+def modelfile(task: Task, gguf: str, *, end: str, answer_tokens: int, start: str = "") -> str:
     """Ollama's description of the model: the prompt that it was tuned with, and greedy answers.
 
     Args:
@@ -48,17 +63,19 @@ def modelfile(task: Task, gguf: str, *, end: str, answer_tokens: int) -> str:
         gguf: name of the file beside it.
         end: text of the token that ends an answer.
         answer_tokens: how long an answer may be.
+        start: of the prompt, which Ollama puts there itself.
 
     Raises:
         PipelineError: the prompt holds three quotes, which a Modelfile has no way to write.
     """
     prompt = task.prompt("")
-    if '"""' in prompt.before + prompt.after or prompt.before.startswith('"') or prompt.after.endswith('"'):
+    before = prompt.before.removeprefix(start)
+    if '"""' in before + prompt.after or before.startswith('"') or prompt.after.endswith('"'):
         raise PipelineError(
             "--to ollama: expected a prompt without three quotes and without one at its ends, which end a text in a "
             "Modelfile; leave ollama out of --to"
         )
-    template = _literal(prompt.before) + "{{ .Prompt }}" + _literal(prompt.after)
+    template = _literal(before) + "{{ .Prompt }}" + _literal(prompt.after)
     # Ollama punishes repetition unless told otherwise, so that a word of the tweet would be a less likely label.
     lines = [
         f"FROM ./{gguf}",
