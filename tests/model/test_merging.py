@@ -79,7 +79,7 @@ def test_a_merged_model_is_known_by_the_family_that_it_was_tuned_as(
     merged = resolve_base_model(str(tmp_path / "merged"))
     tokenizer = load_tokenizer(merged)
     assert family_of(merged, tokenizer) == name
-    assert asked_as(Task(), name, tokenizer) == task  # type: ignore[arg-type]
+    assert asked_as(Task(), name, tokenizer) == task
 
 
 def test_a_chat_model_tuned_on_a_text_is_no_chat_model_any_more(tiny_llama: Path, tmp_path: Path) -> None:
