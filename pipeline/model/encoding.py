@@ -36,6 +36,9 @@ class Encoder:
     completion and terminator never are. ``examples``, pairs of a tweet and its label, stand before every prompt in the
     form of training examples; they do not count in ``max_length``.
 
+    ``prefix`` and ``suffix`` are the ids around a tweet, ``end`` that of the token behind an answer, ``start`` those
+    that the tokenizer itself puts before any text.
+
     Raises:
         PipelineError: ``max_length`` leaves no room for a tweet, or the tokenizer has no terminator.
     """

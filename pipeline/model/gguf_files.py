@@ -1,6 +1,5 @@
 """GGUF files by llama.cpp's own converter, and what Ollama needs beside one."""
 
-import itertools
 import logging
 import re
 import subprocess
@@ -47,10 +46,7 @@ def start_of(encoder: Encoder) -> str:
 
     llama.cpp and Ollama do so too, and would have them twice. It is empty where the template does not write them out.
     """
-    tokenizer = encoder.tokenizer
-    control = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
-    ids = list(itertools.takewhile(control.__contains__, tokenizer("a")["input_ids"]))
-    start = "".join(tokenizer.convert_ids_to_tokens(ids))
+    start = "".join(encoder.tokenizer.convert_ids_to_tokens(encoder.start))
     written_out = not isinstance(encoder.task.template, str)
     return start if written_out and encoder.task.prompt("").before.startswith(start) else ""
 

@@ -74,5 +74,8 @@ def tokenised_otherwise(encoder: Encoder, texts: Sequence[str]) -> int:
 
     The encoder keeps the tweet apart from what stands around it, cuts it to fit, and reads no control token in it.
     """
-    ids = encoder.tokenizer([str(encoder.task.prompt(clean(text))) for text in texts])["input_ids"]
+    # A template in pieces has its start written out, which the tokenizer would put there once more.
+    begun = isinstance(encoder.task.template, str)
+    prompts = [str(encoder.task.prompt(clean(text))) for text in texts]
+    ids = encoder.tokenizer(prompts, add_special_tokens=begun)["input_ids"]
     return sum(encoder.prompt(text).ids != one for text, one in zip(texts, ids, strict=True))
