@@ -54,7 +54,7 @@ class Family:
     def lacks(self, tokenizer: Any) -> list[str]:
         """Control tokens of the prompt and of its end that a tokenizer does not have."""
         needed = _CONTROL.findall("".join(self.prompt or ())) + ([self.end] if self.end else [])
-        return sorted({token for token in needed if token not in tokenizer.get_added_vocab()})
+        return sorted(set(needed) - tokenizer.get_added_vocab().keys())
 
 
 _LLAMA_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from pipeline.errors import first_line
 from pipeline.model.attention import attention, unfit
 from pipeline.model.encoding import Encoder
-from pipeline.model.loading import is_quantised, set_mode
+from pipeline.model.loading import ends_of, is_quantised, set_mode
 from pipeline.model.prefix import NO_LOGITS, behind_prefix, last_positions, pad_left
 from pipeline.model.trees import NAME as TREES
 from pipeline.model.trees import SharedPrefix, plant
@@ -99,8 +99,7 @@ class Classifier:
         self.labels = encoder.task.labels
         self.settled = settled
         self._trie = LabelTrie([encoder.completions[label] for label in self.labels])
-        ends = model.generation_config.eos_token_id
-        self._ends = {encoder.end, *(ends if isinstance(ends, list) else [ends])} - {None}
+        self._ends = {encoder.end} | ends_of(model.generation_config.eos_token_id)
         self._prefixes: dict[bool, Any] = {}  # whether the adapter is on -> keys and values of the scaffold
         self._tuned = True
         self._as_trees: bool | None = None  # whether the model computes prompts as trees; None until it was tried

@@ -103,14 +103,20 @@ class Encoder:
         The tokenizer sees a piece as a whole, as the makers of the model have it, unless the instruction holds what
         looks like a control token.
         """
+        instruction = self.task.instruction
+        apart = self._added.search(instruction) is not None
         ids: list[int] = []
         for piece in pieces:
-            texts = [piece.replace("{instruction}", self.task.instruction)]
-            if "{instruction}" in piece and self._added.search(self.task.instruction):
-                texts = piece.split("{instruction}")
-                texts.insert(1, self.task.instruction)
-            for i, text in enumerate(texts):
-                ids += self._plain(text) if i == 1 else self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            before, slot, after = piece.partition("{instruction}")
+            if slot and apart:
+                ids += [*self._written(before), *self._plain(instruction), *self._written(after)]
+            else:
+                ids += self._written(piece.replace("{instruction}", instruction))
+        return ids
+
+    def _written(self, text: str) -> list[int]:
+        """Ids of a text of the template's author, control tokens included."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def _plain(self, text: str) -> list[int]:

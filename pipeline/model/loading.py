@@ -212,6 +212,13 @@ def load_tuned(base: BaseModel, adapter: Path, placement: Placement, *, merged: 
     return model
 
 
+def ends_of(told: int | list[int] | None) -> set[int]:
+    """The tokens that end an answer, as a generation config tells them: one, several or none."""
+    if isinstance(told, list):
+        return set(told)
+    return set() if told is None else {told}
+
+
 def set_mode(model: Any, *, training: bool) -> None:
     """Puts the model into training or evaluation mode, all but its int8 layers, which stay in training mode.
 

@@ -11,7 +11,7 @@ import torch
 from pipeline.model.base import resolve_base_model
 from pipeline.model.decoding import Classifier
 from pipeline.model.encoding import Encoder
-from pipeline.model.loading import load_base, load_tokenizer, place, scoring_precision
+from pipeline.model.loading import ends_of, load_base, load_tokenizer, place, scoring_precision
 from pipeline.task import Task
 
 _BATCH = 8
@@ -93,8 +93,7 @@ class LocalTeacher:
         ]
 
     def _written(self, ids: list[int], tokens_in: int) -> Written:
-        ends = self._model.generation_config.eos_token_id
-        ends = {self._tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+        ends = {self._tokenizer.eos_token_id} | ends_of(self._model.generation_config.eos_token_id)
         stop = next((i for i, token in enumerate(ids) if token in ends), None)
         own = ids if stop is None else ids[:stop]
         text = self._tokenizer.decode(own, skip_special_tokens=True)

@@ -15,6 +15,7 @@ from pipeline.model.decoding import Classifier
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import (
     Placement,
+    ends_of,
     load_base,
     load_tuned,
     place,
@@ -90,9 +91,8 @@ def load_gguf(run: Run, path: Path, device: str) -> tuple[Classifier, Placement]
 
 def _greedy(before: Any, encoder: Encoder) -> GenerationConfig:
     """How a merged model answers unless it is told otherwise: greedily, and no longer than a label is."""
-    ends = before.eos_token_id if isinstance(before.eos_token_id, list) else [before.eos_token_id]
     tokenizer = encoder.tokenizer
-    stops = sorted({encoder.end, *ends} - {None})
+    stops = sorted({encoder.end} | ends_of(before.eos_token_id))
     return GenerationConfig(
         bos_token_id=before.bos_token_id,
         eos_token_id=stops if len(stops) > 1 else stops[0],

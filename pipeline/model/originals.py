@@ -333,9 +333,7 @@ def _demand_roles(settings: _Settings) -> None:
 
 def _told_ids(source: Path) -> dict[str, int]:
     """The ids of commands by tokenizer_config.json, as far as they stand there."""
-    path = source / _ROLE_FILES[0]
-    settings = read_json(path) if path.is_file() else {}
-    told = settings.get("added_tokens_decoder") if isinstance(settings, dict) else None
+    told = _tokenizer_config(source).get("added_tokens_decoder")
     ours = {"sop": "<sop>", "eop": "<eop>"}
     found = {}
     for i, token in told.items() if isinstance(told, dict) else ():
@@ -347,9 +345,14 @@ def _told_ids(source: Path) -> dict[str, int]:
 
 def _adds_bos(source: Path) -> bool:
     """Whether the tokenizer puts a token before every text; Baichuan2's does not."""
+    return _tokenizer_config(source).get("add_bos_token") is True
+
+
+def _tokenizer_config(source: Path) -> dict[str, Any]:
+    """The settings of the tokenizer; none where there is no such file."""
     path = source / "tokenizer_config.json"
     settings = read_json(path) if path.is_file() else {}
-    return isinstance(settings, dict) and settings.get("add_bos_token") is True
+    return settings if isinstance(settings, dict) else {}
 
 
 def _text(source: Path, name: str) -> str:

@@ -16,7 +16,7 @@ from pipeline.artifacts import Run, read_json
 from pipeline.errors import PipelineError, first_line
 from pipeline.model.decoding import Decoded
 from pipeline.model.encoding import Encoder
-from pipeline.model.loading import Placement
+from pipeline.model.loading import Placement, ends_of
 from pipeline.model.merging import write_merged
 from pipeline.model.trie import LabelTrie
 
@@ -102,5 +102,5 @@ def load_for_vllm(run: Run) -> tuple[VllmClassifier, Placement]:
             raise PipelineError(f"--engine vllm: it cannot load the model; {first_line(error)}") from error
         ends = read_json(Path(folder) / "generation_config.json").get("eos_token_id")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    classifier = VllmClassifier(model, encoder, ends if isinstance(ends, list) else [ends])
+    classifier = VllmClassifier(model, encoder, ends_of(ends))
     return classifier, Placement(device, "bf16", torch.bfloat16)
