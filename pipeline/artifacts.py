@@ -170,6 +170,37 @@ class Run(Artifact):
         return self.folder / "adapter"
 
 
+def dataset_of(run: Run, moved_to: str | None = None) -> PreparedDataset:
+    """The data set that a run was tuned on.
+
+    It is looked for where the run says that it was: seen from here and, as the run may have been moved together with
+    what lies around it, from each folder above the run.
+
+    Args:
+        run: whose.
+        moved_to: the folder where it is now, if it is known.
+
+    Raises:
+        PipelineError: it is not there, or another one is.
+    """
+    parent = run.manifest["parents"]["dataset"]
+    home = Path(parent["path"]).expanduser()
+    places = [Path(moved_to)] if moved_to else [home, *(above / home for above in run.folder.resolve().parents)]
+    found = [PreparedDataset.load(place) for place in places if moved_to or (place / MANIFEST).is_file()]
+    if not found:
+        raise PipelineError(
+            f"{home}: no such folder, here or beside the run; {run.folder} was trained on it; say where it is now with "
+            "--dataset"
+        )
+    same = [dataset for dataset in found if dataset.sha256 == parent["sha256"]]
+    if not same:
+        raise PipelineError(
+            f"{found[0].folder}: not the prepared data set that {run.folder} was trained on; its manifest.json has "
+            "another sha256; give the right folder with --dataset, or train again"
+        )
+    return same[0]
+
+
 @dataclass(frozen=True)
 class Report(Artifact):
     """``predictions.jsonl metrics.json report.html manifest.json``: what a run is worth."""

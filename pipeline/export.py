@@ -14,6 +14,7 @@ from pipeline.artifacts import (
     PreparedDataset,
     Report,
     Run,
+    dataset_of,
     dump_json,
     new_folder,
     read_json,
@@ -54,6 +55,8 @@ class ExportConfig:
     """Prepared folder of the run, if it was moved since; its tweets are asked of the run and of every export."""
     check: str | None = None
     """File with other tweets to ask; needs no labels."""
+    text_column: str | None = None
+    """For --check: the column with the tweets, if it has an unusual name."""
     max_flips: float = 0.02
     """Share of these tweets that may have another label than the run gives them; more is an error."""
     report: str | None = None
@@ -154,6 +157,10 @@ def export(config: ExportConfig) -> Path:
             shutil.rmtree(folder / "merged", ignore_errors=True)
         write_text(folder / "parity.json", dump_json(_summary(reference, parity)))
         write_manifest(folder, Export.kind, run.task, _content(config, run, base.public_name))
+    if reference is None:
+        log.warning("%s: NOT CHECKED, as there were no tweets to compare on; see --dataset and --check", out)
+    if "adapter" in config.to and not base.on_hub:
+        log.info("adapter: on this machine its base model lies in %s; its card needs that place as BASE", base.location)
     if "hub" in config.to:
         _upload(config, out)
     return out
@@ -166,6 +173,8 @@ def _check(config: ExportConfig) -> None:
         raise PipelineError(f"--to: expected some of {', '.join(TARGETS)}; got {', '.join(unknown) or 'none'}")
     if not 0 <= config.max_flips <= 1:
         raise PipelineError(f"--max_flips: expected a share from 0 to 1, got {config.max_flips}")
+    if config.text_column and not config.check:
+        raise PipelineError("--text_column: expected --check with it, a file of tweets")
     if config.check and config.dataset:
         raise PipelineError("--check, --dataset: expected one of them, the tweets to compare on")
     if {"gguf", "ollama"} & set(config.to) and not (config.llama_cpp and Path(config.llama_cpp, _CONVERTER).is_file()):
@@ -198,33 +207,27 @@ def _report(config: ExportConfig, run: Run) -> tuple[Mapping[str, Any] | None, M
 
 def _dataset(config: ExportConfig, run: Run) -> PreparedDataset | None:
     """The data set that the run was tuned on; None, and a line, where it is not to be found and nobody asked for it."""
-    parent = run.manifest["parents"]["dataset"]
     try:
-        dataset = PreparedDataset.load(config.dataset or Path(parent["path"]).expanduser())
-        if dataset.sha256 != parent["sha256"]:
-            raise PipelineError(
-                f"{dataset.folder}: not the prepared data set that {run.folder} was trained on; its manifest.json has "
-                "another sha256; give the right folder with --dataset"
-            )
+        return dataset_of(run, config.dataset)
     except PipelineError as error:
         if config.dataset is not None:
             raise
         if config.check is None:
-            log.warning("no tweets to compare on, so the exports are not checked: %s; see --dataset, --check", error)
+            log.warning("no tweets to compare on, so the exports are not checked: %s; or ask others by --check", error)
         return None
-    return dataset
 
 
 def _tweets(config: ExportConfig, dataset: PreparedDataset | None) -> _Tweets | None:
     """At most 200 tweets: of the user's file, or of the validation rows and then the test rows."""
     if config.check is not None:
-        from pipeline.dataset.columns import find_text, texts_of
+        from pipeline.dataset.columns import find_text_among, texts_of
         from pipeline.dataset.reading import read_table
 
         if not Path(config.check).is_file():
             raise PipelineError(f"--check {config.check}: no such file; expected a table with tweets")
         table = read_table(config.check)
-        texts = [text for text in texts_of(table, find_text(table, "")) if text and text.strip()][:_CHECKED]
+        column = find_text_among(config.check, table.columns, config.text_column)
+        texts = [text for text in texts_of(table, column) if text and text.strip()][:_CHECKED]
         if not texts:
             raise PipelineError(f"--check {config.check}: expected tweets, got none")
         return _Tweets(texts, {"file": Path(config.check).name, "sha256": sha256_of(Path(config.check))})
@@ -241,6 +244,7 @@ def _ask_run(run: Run, config: ExportConfig, tweets: _Tweets) -> _Reference:
     from pipeline.model.classifier import load_classifier
     from pipeline.model.parity import tokenised_otherwise
 
+    log.info("asking the run %d tweets of %s", len(tweets.texts), tweets.origin.get("file") or tweets.origin["dataset"])
     classifier, placement = load_classifier(run, device=config.device)
     answers = classifier.decode(tweets.texts, progress="the run")
     return _Reference(tweets, answers, placement, tokenised_otherwise(classifier.encoder, tweets.texts))
@@ -259,6 +263,7 @@ def _compare(
     from pipeline.model.merging import load_adapter, load_gguf, load_merged
     from pipeline.model.parity import compare
 
+    log.info("loading %s again and asking it the same tweets", form)
     classifier: Classifier
     weights: str
     if form == "merged":
@@ -338,9 +343,13 @@ def _upload(config: ExportConfig, out: Path) -> None:
     files = [name.removeprefix(f"{part}/") for name in manifest if name.startswith(f"{part}/")]
     kind = "private" if config.private else "PUBLIC"
     if config.dry_run:
+        log.info(
+            "dry run: nothing is uploaded; without --dry_run this would create the %s repository %s with",
+            kind,
+            config.repo,
+        )
         for name in files:
-            log.info("would upload %12s bytes  %s", f"{(out / part / name).stat().st_size:,}", name)
-        log.info("would create the %s repository %s with these %d files", kind, config.repo, len(files))
+            log.info("%12s bytes  %s", f"{(out / part / name).stat().st_size:,}", name)
         return
     from pipeline.model.hub import push
 

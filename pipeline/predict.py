@@ -101,10 +101,11 @@ def predict(config: PredictConfig) -> Path | None:
     if os.path.isdir(config.source):  # noqa: PTH112 - no error where the name cannot be
         # A shard that is done tells no more what it was computed in.
         asked = {"precision": config.precision, "device": config.device}
-        return predict_shards(config, run, _fingerprint(config, run) | asked, _engine(config, run, load))
+        check = functools.partial(_check_shard, run)
+        return predict_shards(config, run, _fingerprint(config, run) | asked, _engine(config, run, load), check)
     counts = label_file(config, run, load)
     if counts is not None:
-        _tell(counts, run.task.labels)
+        _tell(config, counts, run)
     return Path(config.out)
 
 
@@ -161,6 +162,7 @@ def _to_file(
     from pipeline.dataset.writing import join
 
     with _opened(config, run, may_be_empty) as (stream, kind, added):
+        _tell_source(stream)
         parts.folder.mkdir(parents=True, exist_ok=True)
         lock.take()
         if parts.out.exists():
@@ -171,7 +173,8 @@ def _to_file(
             parts.begin(fingerprint)
         else:
             refuse_other(parts.folder, begun, fingerprint)
-        parts.go_on()
+        if before := sum(part.rows for part in parts.go_on()):
+            log.info("%s: goes on behind the %s rows that are done", parts.out, f"{before:,}")
         try:
             _fill(parts, stream, config, fingerprint, kind, added, load)
         except PipelineError:
@@ -235,6 +238,7 @@ def _to_stdout(config: PredictConfig, run: Run, load: Callable[[], TunedClassifi
     out = open(sys.stdout.fileno(), "w", encoding="utf-8", errors="backslashreplace", newline="", closefd=False)  # noqa: SIM115
     try:
         with _opened(config, run) as (stream, kind, added):
+            _tell_source(stream)
             model = load()
             out.write(header(stream.columns, added, kind))
             with _Progress(stream) as progress:
@@ -251,7 +255,7 @@ def _to_stdout(config: PredictConfig, run: Run, load: Callable[[], TunedClassifi
         raise StoppedError("standard output: closed by what reads it") from error
     except KeyboardInterrupt as error:
         raise StoppedError(f"standard output: stopped behind row {counts[ROWS]:,}") from error
-    _tell(counts, run.task.labels)
+    _tell(config, counts, run)
 
 
 def _check(config: PredictConfig) -> None:
@@ -306,8 +310,17 @@ def _opened(
         _refuse_columns(stream.name, [*stream.columns, *([ESCAPED] if config.spreadsheet else [])], added, config)
         if config.spreadsheet and ESCAPED in stream.columns:
             raise PipelineError(f"{stream.name}: expected no column {ESCAPED!r}, which --spreadsheet adds; rename it")
-        log.info("%s: %s; the tweets are in %r", stream.name, stream.about, stream.text)
         yield stream, kind, added
+
+
+def _tell_source(stream: "Stream") -> None:
+    log.info("%s: %s; the tweets are in %r", stream.name, stream.about, stream.text)
+
+
+def _check_shard(run: Run, config: PredictConfig) -> None:
+    """Refuses a shard that cannot be read, or that has other columns than are asked for."""
+    with _opened(config, run, may_be_empty=True):
+        pass
 
 
 def _refuse_columns(source: str, columns: "Sequence[str]", added: "Sequence[Added]", config: PredictConfig) -> None:
@@ -394,10 +407,15 @@ def _counts(predictions: Sequence[Prediction]) -> Counter[str]:
     return counts
 
 
-def _tell(counts: Mapping[str, int], labels: Sequence[str]) -> None:
-    shares = ", ".join(f"{label} {counts.get(f'label/{label}', 0):,}" for label in labels)
-    rest = ", ".join(f"{name} {counts.get(name, 0):,}" for name in ("abstained", "unparsed", "unusable"))
-    log.info("%s rows: %s; %s", f"{counts.get(ROWS, 0):,}", shares, rest)
+def _tell(config: PredictConfig, counts: Mapping[str, int], run: Run) -> None:
+    shares = ", ".join(f"{label} {counts.get(f'label/{label}', 0):,}" for label in run.task.labels)
+    rest = ", ".join(f"{name} {counts.get(name, 0):,}" for name in ("unparsed", "unusable"))
+    if config.adjusted or threshold_of(run) is None:
+        why = "with --adjusted" if config.adjusted else "as no evaluation of this run has settled one"
+        abstained = f"there is no threshold to abstain below, {why}"
+    else:
+        abstained = f"abstained {counts.get('abstained', 0):,}"
+    log.info("%s rows: %s; %s; %s", f"{counts.get(ROWS, 0):,}", shares, rest, abstained)
 
 
 class _Progress:

@@ -7,6 +7,7 @@ and one that was begun goes on after its finished parts.
 import dataclasses
 import functools
 import logging
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +37,13 @@ Labelled = tuple[str, Mapping[str, int]]
 Engine = Callable[["list[PredictConfig]"], Iterable[Labelled]]
 
 
-def predict_shards(config: "PredictConfig", run: Run, fingerprint: Mapping[str, Any], engine: Engine) -> Path:
+def predict_shards(
+    config: "PredictConfig",
+    run: Run,
+    fingerprint: Mapping[str, Any],
+    engine: Engine,
+    check: "Callable[[PredictConfig], None]",
+) -> Path:
     """Labels every file in a folder; one of 0 bytes becomes one without rows.
 
     Args:
@@ -44,9 +51,11 @@ def predict_shards(config: "PredictConfig", run: Run, fingerprint: Mapping[str, 
         run: whose model it is.
         fingerprint: what decides the outcome.
         engine: labels the files that are not done yet.
+        check: refuses a file that cannot be labelled, before any is.
 
     Raises:
-        PipelineError: the source holds no such file, or out holds something else.
+        PipelineError: the source holds no such file or one that cannot be labelled, or out holds something else. Where
+            no row was labelled, nothing is left of this.
     """
     names = shards_in(Path(config.source))
     out = Path(config.out)
@@ -59,16 +68,18 @@ def predict_shards(config: "PredictConfig", run: Run, fingerprint: Mapping[str, 
     out.mkdir(parents=True, exist_ok=True)
     with Lock(out, "is predicting into it") as lock:
         lock.take()
+        begins = not (out / BEGUN).is_file()
         try:
             _begin(out, names, fingerprint)
-            # One with parts beside it was killed when it had just finished; who labels it removes them.
-            todo = [name for name in names if not (out / name).is_file() or Parts(out / name).folder.is_dir()]
+            todo = [name for name in names if not _is_done(out, name)]
             if len(todo) < len(names):
                 log.info("%d of %d shards are done already", len(names) - len(todo), len(names))
             each = [
                 dataclasses.replace(config, source=f"{config.source}/{name}", out=str(out / name), resume=True)
                 for name in todo
             ]
+            for shard in tqdm(each, desc="looking at the shards", unit="shard", disable=None, leave=False):
+                check(shard)
             # Told here, as a worker of a cluster is not heard.
             empty = [name for name in todo if not Path(config.source, name).stat().st_size]
             for name in empty:
@@ -77,6 +88,10 @@ def predict_shards(config: "PredictConfig", run: Run, fingerprint: Mapping[str, 
             content = {"parents": {"run": {"path": config.run, "sha256": run.sha256}}, "begun_with": dict(fingerprint)}
             write_manifest(out, KIND, run.task, content, skip=[LOCK, BEGUN])
             (out / BEGUN).unlink()  # only now: without it nothing can be gone on with
+        except PipelineError:
+            if begins and not any(_is_labelled(out, name) for name in names):  # nothing there could be gone on with
+                shutil.rmtree(out, ignore_errors=True)
+            raise
         except KeyboardInterrupt as error:
             raise StoppedError(f"{out}: stopped; go on with the same command and --resume") from error
         lock.remove()
@@ -116,6 +131,16 @@ def one_by_one(
             yield Path(shard.out).name, label(shard, model)
 
     return engine
+
+
+def _is_done(out: Path, name: str) -> bool:
+    """Whether a shard is; one with parts beside it was killed when it had just finished: who labels it removes them."""
+    return (out / name).is_file() and not Parts(out / name).folder.is_dir()
+
+
+def _is_labelled(out: Path, name: str) -> bool:
+    """Whether some of a shard is."""
+    return (out / name).is_file() or Parts(out / name).folder.is_dir()
 
 
 def _begin(out: Path, names: list[str], fingerprint: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from pipeline.artifacts import (
     Report,
     Row,
     Run,
+    dataset_of,
     provenance,
     read_json,
     read_jsonl,
@@ -132,7 +133,7 @@ def answers_of_report(config: "EvaluateConfig") -> Answers:
 def answers_of_run(config: "EvaluateConfig") -> Answers:
     """The answers of a tuned model, decoded now, of all baselines, and of further systems from files."""
     run = Run.load(config.run or "")
-    dataset = _dataset_of(run, config.dataset)
+    dataset = dataset_of(run, config.dataset)
     rows = _rows_of(dataset)
     others, files = _from_files(config, [row.id for row in rows["test"]], run.task, dataset.manifest)
 
@@ -239,22 +240,6 @@ def _training_of_parent(parents: Mapping[str, Mapping[str, str]]) -> list[dict[s
         return training_lines(run) if run.sha256 == parents["run"]["sha256"] else []
     except (PipelineError, OSError):  # a report is scored without its run
         return []
-
-
-def _dataset_of(run: Run, moved_to: str | None) -> PreparedDataset:
-    parent = run.manifest["parents"]["dataset"]
-    home = Path(parent["path"]).expanduser()
-    if moved_to is None and not home.exists():
-        raise PipelineError(
-            f"{home}: no such folder; {run.folder} was trained on it; say where it is now with --dataset"
-        )
-    dataset = PreparedDataset.load(moved_to or home)
-    if dataset.sha256 != parent["sha256"]:
-        raise PipelineError(
-            f"{dataset.folder}: not the prepared data set that {run.folder} was trained on; its manifest.json has "
-            "another sha256; give the right folder with --dataset, or train again"
-        )
-    return dataset
 
 
 def _from_files(

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from pipeline import train
-from pipeline.artifacts import Export, PreparedDataset, Run, new_folder, read_json, write_manifest
+from pipeline.artifacts import Export, PreparedDataset, Run, dataset_of, new_folder, read_json, write_manifest
 from pipeline.errors import PipelineError
 from pipeline.export import ExportConfig, export
 from pipeline.model import merging
@@ -220,6 +220,8 @@ def test_without_tweets_a_line_says_that_nothing_was_checked(
     shutil.rmtree(tmp_path / "data")
     out = export(ExportConfig(str(lonely), str(tmp_path / "out"), to=["adapter"]))
     assert "no tweets to compare on, so the exports are not checked" in caplog.text
+    assert caplog.messages[-1].startswith("adapter: on this machine its base model lies in")
+    assert "NOT CHECKED" in caplog.messages[-2]
     assert (out / "parity.json").read_text() == "null\n"
     assert "was not compared" in (out / "adapter" / "README.md").read_text(encoding="utf-8")
     (tmp_path / "tweets.csv").write_text("tweet\nlove it\n\nrekt <|im_end|> again\n", encoding="utf-8")
@@ -228,6 +230,34 @@ def test_without_tweets_a_line_says_that_nothing_was_checked(
     assert (parity["tweets"]["rows"], parity["tweets"]["file"]) == (2, "tweets.csv")
     # The second holds what other programs read as a control token.
     assert parity["prompt_as_one_text"] == {"rows": 2, "tokenised_otherwise": 1}
+
+
+def test_a_run_that_was_moved_with_its_data_is_checked_all_the_same(
+    run: Path, tiny_llama: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "before").mkdir()
+    monkeypatch.chdir(tmp_path / "before")
+    shutil.copytree(prepared, "data/prepared/mine")
+    make_run(Path("data/runs/mine"), run / "adapter", tiny_llama, Path("data/prepared/mine"))
+    (tmp_path / "before").rename(tmp_path / "after")
+    # What lies under the same name where the command runs is another data set.
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    write_prepared(Path("data/prepared/mine"), {"train": make_rows(3), "val": make_rows(3), "test": make_rows(3)})
+    out = export(ExportConfig(str(tmp_path / "after/data/runs/mine"), "out", to=["adapter"]))
+    assert read_json(out / "parity.json")["tweets"]["dataset"] == "mine"
+    shutil.rmtree(tmp_path / "after/data/prepared")
+    with pytest.raises(PipelineError, match="another sha256"):
+        dataset_of(Run.load(tmp_path / "after/data/runs/mine"))
+
+
+def test_the_tweets_to_ask_may_stand_in_any_column(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "tweets.csv").write_text("one,two\nlove it,hate it\n", encoding="utf-8")
+    asked = {"to": ["adapter"], "check": str(tmp_path / "tweets.csv")}
+    with pytest.raises(PipelineError, match="--text_column"):
+        export(ExportConfig(str(run), str(tmp_path / "out"), **asked))
+    out = export(ExportConfig(str(run), str(tmp_path / "out"), **asked, text_column="two"))
+    assert read_json(out / "parity.json")["tweets"]["rows"] == 1
 
 
 def test_a_data_set_without_held_out_rows_is_no_ground_to_compare_on(
@@ -346,8 +376,11 @@ def test_a_dry_run_lists_what_would_be_uploaded(
     to = ["adapter", "hub"]
     out = export(ExportConfig(str(run), str(tmp_path / "out"), to=to, repo="me/mine", dry_run=True))
     size = (out / "adapter" / "adapter_model.safetensors").stat().st_size
-    assert re.search(rf"would upload +{size:,} bytes  adapter_model.safetensors", caplog.text)
-    assert "would create the private repository me/mine with these 3 files" in caplog.text
+    said = caplog.text.partition(
+        "nothing is uploaded; without --dry_run this would create the private repository me/mine with"
+    )[2]
+    assert re.search(rf"{size:,} bytes  adapter_model.safetensors", said)
+    assert said.count(" bytes  ") == 3
 
 
 @pytest.mark.parametrize(
@@ -364,6 +397,7 @@ def test_a_dry_run_lists_what_would_be_uploaded(
         ({"to": ["merged", "adapter", "hub"], "repo": "a/b"}, "--to hub: expected either merged or adapter"),
         ({"dry_run": True}, "--repo, --dry_run: expected --to hub with them"),
         ({"check": "a.csv", "dataset": "d"}, "--check, --dataset: expected one of them"),
+        ({"text_column": "b"}, "--text_column: expected --check with it"),
         ({"check": "/nowhere.csv"}, "--check /nowhere.csv: no such file"),
         ({"dataset": "/nowhere"}, "/nowhere: no such folder"),
         ({"report": "/nowhere"}, "/nowhere: no such folder; expected a finished report"),

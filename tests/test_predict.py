@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import logging
 import os
 import random
 import signal
@@ -139,6 +140,15 @@ def test_a_refused_beginning_leaves_nothing_in_the_way(
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
+def test_a_picture_is_no_table_whatever_its_name(
+    easy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\x89PNG\r\n\x1a\n" + random.Random(0).randbytes(3_000))
+    assert command("--run", easy_run, "--source", tmp_path / "a.csv", "--out", tmp_path / "b.csv") == 1
+    assert "a.csv: expected a text, got a binary file" in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
 def test_a_flipped_bit_in_an_archive_is_told_in_one_line(
     easy_run: Path, one_model: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,12 +164,18 @@ def test_a_flipped_bit_in_an_archive_is_told_in_one_line(
         assert f"{name}: expected a" in said
 
 
-def test_the_runs_threshold_and_offsets_are_used(easy_run: Path, one_model: object, tmp_path: Path) -> None:
+def test_the_runs_threshold_and_offsets_are_used(
+    easy_run: Path, one_model: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pipeline")
     source = write_csv(tmp_path / "a.csv", TWEETS)
+    assert command("--run", easy_run, "--source", source, "--out", tmp_path / "before.csv") == 0
+    assert "no threshold to abstain below, as no evaluation of this run" in caplog.text
     content = {"threshold": 1.1, "adjustment": {"offsets": {"Negative": 99.0, "Neutral": 0.0, "Positive": 0.0}}}
     (easy_run / CALIBRATION).write_text(dump_json(content))
     try:
         assert command("--run", easy_run, "--source", source, "--out", tmp_path / "b.csv") == 0
+        assert f"abstained {len(TWEETS)}" in caplog.text
         assert {row["abstained"] for row in read_csv(tmp_path / "b.csv")} == {"true"}
         options = ["--decoding", "loglikelihood", "--adjusted", "--out", tmp_path / "c.csv"]
         assert command("--run", easy_run, "--source", source, *options) == 0
@@ -283,8 +299,13 @@ def start(easy_run: Path, source: Path, out: Path, *more: str) -> "subprocess.Po
 
 
 def test_a_signal_is_code_3_and_a_second_process_code_5(
-    easy_run: Path, one_model: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    easy_run: Path,
+    one_model: object,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "pipeline")
     source, out = write_csv(tmp_path / "a.csv", [row.input for row in make_rows(600)]), tmp_path / "out.csv"
     with start(easy_run, source, out) as process:
         journal = parts.Parts(out).folder / parts.FINISHED
@@ -310,7 +331,10 @@ def test_a_signal_is_code_3_and_a_second_process_code_5(
     source.write_text("\n".join(text.splitlines()[:10]) + "\n")
     assert command("--run", easy_run, "--source", source, "--out", out, "--rows_at_once", 16, "--resume") == 1
     source.write_text(text)
+    done = 16 * len(journal.read_text().splitlines())
+    caplog.clear()
     assert command("--run", easy_run, "--source", source, "--out", out, "--rows_at_once", 16, "--resume") == 0
+    assert f"{out}: goes on behind the {done} rows that are done" in caplog.text
     assert len(read_csv(out)) == 600
     before = out.stat().st_mtime_ns
     assert command("--run", easy_run, "--source", "gone", "--out", out, "--resume") == 0

@@ -90,6 +90,22 @@ def test_what_is_done_stays_and_what_has_changed_is_refused(
     assert contents(out).items() >= before.items()
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_mistake_leaves_nothing_in_the_way(
+    easy_run: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], late: bool
+) -> None:
+    if late:  # only the last shard cannot be labelled
+        (shards / "z.csv").write_text("one,two\n1,2\n")
+    arguments = ("--run", easy_run, "--source", shards, "--out", tmp_path / "out")
+    assert command(*arguments, "--text_column", "tweet" if late else "twet") == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert ("z.csv" if late else "a.csv") in said
+    assert ("the columns are 'one', 'two'" if late else "no column 'twet'") in said
+    assert not (tmp_path / "out").exists()
+    (shards / "z.csv").unlink(missing_ok=True)
+    assert command(*arguments) == 0
+
+
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_an_empty_file_is_a_shard_of_no_rows(
     easy_run: Path, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]

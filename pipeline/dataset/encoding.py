@@ -26,6 +26,9 @@ _LONG_SEQUENCE = rb"[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xe0[\xa0-\xbf][\x80-\xbf]
     rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
 )
 _SEQUENCE = rb"[\xc2-\xdf][\x80-\xbf]|" + _LONG_SEQUENCE
+# Control characters without tabs, line ends, form feeds, escapes and the end mark of old systems. A text may hold some.
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b"))
+_MOST_CONTROL, _SOME = 0.03, 100
 _SAMPLE = 200_000
 _HEAD = 1 << 16
 _PART = 1 << 20
@@ -39,7 +42,7 @@ def to_utf8(path: str, content: bytes, forced: str | None = None) -> tuple[bytes
     every line that is valid UTF-8 is taken as such, and of the others the sequences that are.
 
     Raises:
-        PipelineError: the content is not in the encoding that ``forced`` or the byte order mark says.
+        PipelineError: the content is not in the encoding that ``forced`` or the byte order mark says, or no text.
     """
     if forced is not None:
         return _decoded(path, content, _known(forced)), forced
@@ -54,17 +57,18 @@ def to_utf8(path: str, content: bytes, forced: str | None = None) -> tuple[bytes
     wide = _wide(content)
     if wide is not None:
         return content.decode(wide).encode(), f"{wide.upper()} without BOM"
+    _refuse_binary(path, content)
     return _mixed(content)
 
 
-def codec_of(sample: bytes, forced: str | None = None) -> tuple[str, str]:
+def codec_of(path: str, sample: bytes, forced: str | None = None) -> tuple[str, str]:
     """Codec and error handler for a text of which only the beginning is known.
 
     They are found as in ``to_utf8``. Where that is UTF-8 or a Western encoding, all that is valid UTF-8 is taken as
     such and every other byte from the Western encoding, cp1252 if the beginning holds none.
 
     Raises:
-        PipelineError: there is no such encoding as ``forced``.
+        PipelineError: there is no such encoding as ``forced``, or it is no text.
     """
     if forced is not None:
         return _known(forced), "strict"
@@ -75,11 +79,23 @@ def codec_of(sample: bytes, forced: str | None = None) -> tuple[str, str]:
     wide = _wide(sample) or _wide(sample[:-2])  # the end may be half a character
     if wide is not None:
         return wide, "replace"
+    _refuse_binary(path, sample)
     _, found = _mixed(sample[: sample.rfind(b"\n") + 1] or sample)
     name = found.split()[-1]
     if name in ("ASCII", "UTF-8"):
         return "utf-8", _otherwise("cp1252")
     return ("utf-8", _otherwise(name)) if name in _WESTERN or found.startswith("UTF-8") else (name, "replace")
+
+
+def _refuse_binary(path: str, content: bytes) -> None:
+    """Refuses pictures, programs, archives and what else has the name of a text; of any bytes a tenth would do."""
+    head = content[:_HEAD]
+    control = len(head) - len(head.translate(None, _CONTROL))
+    if control > max(_SOME, _MOST_CONTROL * len(head)):
+        raise PipelineError(
+            f"{path}: expected a text, got a binary file ({control / len(head):.0%} of its first bytes are control "
+            "characters); give a table, or name its --encoding"
+        )
 
 
 def _otherwise(name: str) -> str:

@@ -200,7 +200,7 @@ def open_stream(
         if found == "parquet":
             yield _parquet(opened, stack.enter_context(_seekable(opened, whole)), rows, text)
             return
-        codec, errors = codec_of(opened.start, options.encoding)
+        codec, errors = codec_of(opened.path, opened.start, options.encoding)
         try:
             sample = _decoded(opened.start, codec, errors)
         except UnicodeDecodeError as error:

@@ -188,8 +188,8 @@ def _program(exported: Exported) -> str:
     return f"## A program\n\n{said}" + _fenced(program, "python")
 
 
-_NO_ID = """The base model has no name on a hub: take its folder from the machine where the adapter was tuned. Another
-model of a similar name is another model.
+_NO_ID = """The base model has no name on a hub: put the path of its folder where the program has `BASE`. On the
+machine where the adapter was tuned `pipeline.export` says where that is. Another model of a similar name is another model.
 
 """
 

@@ -1,10 +1,13 @@
 import codecs
+import gzip
+import random
+import zlib
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset.encoding import to_utf8
+from pipeline.dataset.encoding import codec_of, to_utf8
 from pipeline.errors import PipelineError
 
 FRENCH = "text,label\nLe marché est à la hausse, très élevé,1\nBitcoin dépasse déjà les prévisions,1\nÀ bientôt,0\n"
@@ -29,6 +32,35 @@ def test_an_encoding_is_detected_from_a_few_lines(text: str, encoding: str) -> N
     content, found = to_utf8("t.csv", text.encode(encoding))
     assert content.decode() == text
     assert found == {"latin-1": "cp1252"}.get(encoding, encoding)
+
+
+NOISE = random.Random(0).randbytes(5_000)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(NOISE, b"\x89PNG\r\n\x1a\n" + NOISE, b"%PDF-1.7\n%text\n" + zlib.compress(FRENCH.encode() * 50 + NOISE)),
+        *(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\x00\x3e" * 90, b"text,label\n" + gzip.compress(NOISE)),
+    ],
+)
+def test_what_is_no_text_is_refused(content: bytes) -> None:
+    for read in (to_utf8, codec_of):
+        with pytest.raises(
+            PipelineError, match=r"^t.csv: expected a text, got a binary file \(\d+% of its first bytes"
+        ):
+            read("t.csv", content)
+        read("t.csv", content, "latin-1")  # who names an encoding knows better
+
+
+def test_stray_control_characters_make_no_text_a_binary_file() -> None:
+    text = (
+        "text,label\n"
+        + "".join(f"so happy today, so happy all of this day\x00 {i},1\n" for i in range(500))
+        + "\x1b[31mred\x1b[0m,\x1a\n"
+    )
+    content, found = to_utf8("t.csv", text.encode())
+    assert (content.decode(), found) == (text, "ASCII")
 
 
 @pytest.mark.parametrize("encoding", [*MARKED, *UNMARKED])
