@@ -253,10 +253,10 @@ def test_a_run_that_was_moved_with_its_data_is_checked_all_the_same(
 
 def test_the_tweets_to_ask_may_stand_in_any_column(run: Path, tmp_path: Path) -> None:
     (tmp_path / "tweets.csv").write_text("one,two\nlove it,hate it\n", encoding="utf-8")
-    asked = {"to": ["adapter"], "check": str(tmp_path / "tweets.csv")}
+    asked = ExportConfig(str(run), str(tmp_path / "out"), to=["adapter"], check=str(tmp_path / "tweets.csv"))
     with pytest.raises(PipelineError, match="--text_column"):
-        export(ExportConfig(str(run), str(tmp_path / "out"), **asked))
-    out = export(ExportConfig(str(run), str(tmp_path / "out"), **asked, text_column="two"))
+        export(asked)
+    out = export(dataclasses.replace(asked, text_column="two"))
     assert read_json(out / "parity.json")["tweets"]["rows"] == 1
 
 

@@ -189,7 +189,8 @@ def _program(exported: Exported) -> str:
 
 
 _NO_ID = """The base model has no name on a hub: put the path of its folder where the program has `BASE`. On the
-machine where the adapter was tuned `pipeline.export` says where that is. Another model of a similar name is another model.
+machine where the adapter was tuned `pipeline.export` says where that is. Another model of a
+similar name is another model.
 
 """
 
