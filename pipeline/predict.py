@@ -118,7 +118,7 @@ def label_file(
         config: what to do.
         run: whose model it is.
         load: gives the model, once there are rows for it.
-        may_be_empty: whether a file of 0 bytes becomes one without rows.
+        may_be_empty: whether a file of white space, or of nothing, becomes one without rows.
 
     Raises:
         PipelineError: the file cannot be read, or the other one cannot be written.
@@ -317,10 +317,10 @@ def _tell_source(stream: "Stream") -> None:
     log.info("%s: %s; the tweets are in %r", stream.name, stream.about, stream.text)
 
 
-def _check_shard(run: Run, config: PredictConfig) -> None:
-    """Refuses a shard that cannot be read, or that has other columns than are asked for."""
-    with _opened(config, run, may_be_empty=True):
-        pass
+def _check_shard(run: Run, config: PredictConfig) -> bool:
+    """Refuses a shard that cannot be read, or that has other columns than are asked for; tells whether it has any."""
+    with _opened(config, run, may_be_empty=True) as (stream, _, _):
+        return bool(stream.columns)
 
 
 def _refuse_columns(source: str, columns: "Sequence[str]", added: "Sequence[Added]", config: PredictConfig) -> None:

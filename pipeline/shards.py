@@ -42,16 +42,16 @@ def predict_shards(
     run: Run,
     fingerprint: Mapping[str, Any],
     engine: Engine,
-    check: "Callable[[PredictConfig], None]",
+    check: "Callable[[PredictConfig], bool]",
 ) -> Path:
-    """Labels every file in a folder; one of 0 bytes becomes one without rows.
+    """Labels every file in a folder; one of white space, or of nothing, becomes one without rows.
 
     Args:
         config: whose source and out are folders.
         run: whose model it is.
         fingerprint: what decides the outcome.
         engine: labels the files that are not done yet.
-        check: refuses a file that cannot be labelled, before any is.
+        check: refuses a file that cannot be labelled, before any is, and tells whether there is something in it.
 
     Raises:
         PipelineError: the source holds no such file or one that cannot be labelled, or out holds something else. Where
@@ -78,12 +78,10 @@ def predict_shards(
                 dataclasses.replace(config, source=f"{config.source}/{name}", out=str(out / name), resume=True)
                 for name in todo
             ]
-            for shard in tqdm(each, desc="looking at the shards", unit="shard", disable=None, leave=False):
-                check(shard)
-            # Told here, as a worker of a cluster is not heard.
-            empty = [name for name in todo if not Path(config.source, name).stat().st_size]
-            for name in empty:
-                log.warning("%s/%s: is empty; counted as a shard of 0 rows", config.source, name)
+            looked_at = tqdm(each, desc="looking at the shards", unit="shard", disable=None, leave=False)
+            empty = [shard.source for shard in looked_at if not check(shard)]
+            for source in empty:  # told here, as a worker of a cluster is not heard
+                log.warning("%s: is empty; counted as a shard of 0 rows", source)
             counts = _followed(engine(each), len(names) - len(todo), len(names))
             content = {"parents": {"run": {"path": config.run, "sha256": run.sha256}}, "begun_with": dict(fingerprint)}
             write_manifest(out, KIND, run.task, content, skip=[LOCK, BEGUN])

@@ -133,6 +133,11 @@ def test_an_empty_file_is_a_shard_of_no_rows(
     else:
         assert done.read_text() == (",", "\t")[suffix == "tsv"].join(rest) + "\n"
     assert command(*arguments, "--resume") == 0
+    if suffix != "parquet":  # a file of blank lines is no different
+        empty.write_text("\ufeff\n \n")
+        assert command(*arguments[:4], "--out", tmp_path / "again", "--text_column", "tweet") == 0
+        assert (tmp_path / "again" / empty.name).read_bytes() == done.read_bytes()
+        empty.write_text("")
     # Alone it is a mistake.
     assert command("--run", easy_run, "--source", empty, "--out", tmp_path / "alone.csv") == 1
     assert f"{empty}: expected rows of data, got an empty file" in capsys.readouterr().err

@@ -183,14 +183,15 @@ def open_stream(
         kind: what it is; ``auto`` looks at the name and the first bytes.
         text: the column with the texts; without it the only one, or that with a usual name.
         options: what is known of the file.
-        may_be_empty: whether a file of 0 bytes is a table without rows, and without any column that is known.
+        may_be_empty: whether a file of white space, or of nothing, is a table without rows, and without any column that
+            is known.
 
     Raises:
         PipelineError: it cannot be read, is empty, or has no column of that name.
     """
     options = replace(options or ReadOptions(), named=() if text is None else (text,))
     with open_source(source, _SAMPLE) as opened, contextlib.ExitStack() as stack:
-        if not opened.start and may_be_empty:
+        if may_be_empty and _is_blank(opened.start):
             yield Stream(opened.path, "csv", (), text or TEXT, "empty", 0, "row", iter(()), _Place())
             return
         if not opened.start:
@@ -223,6 +224,11 @@ def open_stream(
         pieces = _in_pieces(opened.path, column, given, rows)
         about = f"{about}, {'UTF-8' if codec.startswith('utf-8') else codec}"
         yield Stream(opened.path, found, columns, column, about, opened.size, "B", pieces, place)
+
+
+def _is_blank(start: bytes) -> bool:
+    """Whether a file that begins so, and may end there, holds nothing but white space and a byte order mark."""
+    return len(start) < _SAMPLE and not start.removeprefix(codecs.BOM_UTF8).strip()
 
 
 def _kind(opened: OpenSource) -> str:
