@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from pipeline import cli
 from pipeline.artifacts import Report, provenance, read_json, read_jsonl, refuse_existing
 from pipeline.errors import PipelineError
+from pipeline.published import read_published
 from pipeline.reporting import write_report
 from pipeline.systems import UNSAID, Answers, training_lines
 from pipeline.train import TrainConfig
@@ -26,6 +27,8 @@ class CompareConfig:
     """Folders written by pipeline.evaluate, on the same test rows."""
     out: str
     """Folder to write, such as reports/leaderboard; it must not exist yet."""
+    published: str | None = None
+    """Results that others report, to set beside these: a YAML file, or tfns or tweeteval, which are there."""
     seed: int = 0
     """Seed of the resampling."""
 
@@ -44,12 +47,16 @@ class _Entry:
 def compare(config: CompareConfig) -> Path:
     """Ranks the systems of several reports on the same test rows, with paired tests between them.
 
-    What each report judges is compared with the best of them, and so are the baselines. Reports on other rows are
-    refused. Writes a folder like that of pipeline.evaluate.
+    What each report judges is compared with the best of them, and so are the baselines; every two of the former are
+    held against each other. Reports on other rows are refused. Writes a folder like that of pipeline.evaluate, whose
+    page begins with the leaderboard.
     """
     out = refuse_existing(config.out)
-    if len(config.reports) < 2:
-        raise PipelineError(f"--reports: expected two folders or more, got {len(config.reports)}")
+    if len(config.reports) < (1 if config.published else 2):
+        raise PipelineError(
+            f"--reports: expected two folders or more, or one and --published, got {len(config.reports)}"
+        )
+    published = read_published(config.published) if config.published else None
     if config.seed < 0:
         raise PipelineError(f"--seed: expected 0 or more, got {config.seed}")
     entries = _entries(config.reports)
@@ -60,7 +67,7 @@ def compare(config: CompareConfig) -> Path:
     predictions = _merged(entries)
     lineage: dict[str, Any] = {
         **UNSAID,
-        "title": f"{len(entries)} systems on {len(predictions):,} test tweets",
+        "title": f"{len(entries)} {'systems' if len(entries) > 1 else 'system'} on {len(predictions):,} test tweets",
         "parents": {entry.name: {"path": str(entry.report.folder), "sha256": entry.report.sha256} for entry in entries},
         "run": {},
         "data": first.report.manifest["data"],
@@ -70,6 +77,7 @@ def compare(config: CompareConfig) -> Path:
         "text_hidden": not any(row["input"] for row in predictions),
         "seeds": _seeds(entries),
         "levers": _levers(entries),
+        "board": {"costs": {entry.name: _cost(entry.report) for entry in entries}, "published": published},
         "judged_run": best.report.manifest["run"],
         "looks": best.report.manifest.get("looks"),
         "drift": best.report.manifest.get("drift"),
@@ -114,6 +122,22 @@ def _refuse_other_rows(first: _Entry, other: _Entry) -> None:
         texts_differ = row["input"] and there["input"] and row["input"] != there["input"]
         if texts_differ or (row["label"], row["group"]) != (there["label"], there["group"]):
             raise PipelineError(f"{where}, got another one with id {id_!r}; evaluate both on one test split")
+
+
+def _cost(report: Report) -> dict[str, Any] | None:
+    """What a tuned model takes, as far as its training and evaluation wrote it down; None for answers from a file."""
+    run, decoding = report.manifest["run"], report.manifest["decoding"]
+    if not run:
+        return None
+    training = run.get("result", {})
+    return {
+        "parameters": decoding.get("parameters"),
+        "tuned_parameters": training.get("trainable_parameters"),
+        "training_seconds": training.get("seconds"),
+        "device": run["device"],
+        "tweets_per_second": decoding.get("tweets_per_second"),
+        "precision": decoding.get("precision"),
+    }
 
 
 def _seeds(entries: Sequence[_Entry]) -> list[dict[str, int]]:

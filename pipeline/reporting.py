@@ -58,6 +58,7 @@ def write_report(
             priors=priors,
             likelihoods=lineage["likelihoods"],
             seeds=lineage["seeds"],
+            board=lineage["board"],
             levers=lineage["levers"],
             run=run or lineage["judged_run"],
             looks=lineage["looks"],

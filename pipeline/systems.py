@@ -52,6 +52,7 @@ UNSAID: Mapping[str, Any] = {
     "suite": {},
     "likelihoods": {},
     "seeds": [],
+    "board": {},
     "levers": {},
     "looks": None,
     "drift": None,
@@ -145,7 +146,9 @@ def answers_of_run(config: "EvaluateConfig") -> Answers:
     embedder = _embedder(config, classifier)
     log.info("decoding %d test tweets in %s on %s", len(rows["test"]), placement.precision, placement.device)
     texts = [row.input for row in rows["test"]]
+    before = time.monotonic()
     tuned = classifier.decode(texts, progress="tuned model")
+    rate = len(texts) / (time.monotonic() - before)
     validation = _validate(classifier, rows["val"])
     suite = _suite(config.behaviour, run.task)
     behaviour = _behave(classifier, run.task, suite) if suite else []
@@ -161,6 +164,8 @@ def answers_of_run(config: "EvaluateConfig") -> Answers:
         "precision": placement.precision,
         "device": placement.device,
         "seconds": round(time.monotonic() - started, 1),
+        "tweets_per_second": round(rate, 2),
+        "parameters": classifier.parameters,
         "shortened_tweets": shortened,
         **provenance(),
     }

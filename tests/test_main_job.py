@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM
 
 from pipeline import compare, evaluate, export, prepare, train
 from pipeline.artifacts import Export, PreparedDataset, Report, Run, sha256_of
@@ -161,10 +162,10 @@ def seeds(job: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 def test_a_leaderboard_of_runs_shows_the_spread_of_their_seeds(
-    job: dict[str, Path], seeds: dict[str, Path], tmp_path: Path
+    job: dict[str, Path], seeds: dict[str, Path], tiny_llama: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "board"
-    assert run(compare.main, "--reports", *seeds.values(), "--out", out) == 0
+    assert run(compare.main, "--reports", *seeds.values(), "--published", "tfns", "--out", out) == 0
     metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics["systems"]) >= {
         "report",
@@ -181,14 +182,34 @@ def test_a_leaderboard_of_runs_shows_the_spread_of_their_seeds(
         assert metrics["systems"][name]["macro_f1"]["value"] == alone[there]["macro_f1"]["value"]
     [recipe] = metrics["seeds"]
     assert recipe["seeds"] == {"second": 7, "third": 8, "report": 42}
+    board = metrics["leaderboard"]
+    assert sorted(row["system"] for row in board["standings"] if row["judged"]) == sorted(
+        {*seeds, "report"} - {"first"}
+    )
+    assert len(board["pairs"]) == 6
+    result = Run.load(job["run"]).manifest["result"]
+    for cost in (row["cost"] for row in board["standings"] if row["judged"]):
+        assert (cost["tuned_parameters"], cost["training_seconds"]) == (
+            result["trainable_parameters"],
+            result["seconds"],
+        )
+        assert cost["parameters"] == AutoModelForCausalLM.from_pretrained(tiny_llama).num_parameters()
+        assert cost["tweets_per_second"] > 0
     page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Every pair of judged systems" in page
+    assert "FinGPT v3.3" in page
+    assert "These are other rows" in page
     assert "3 seeds of one recipe" in page
     assert metrics["training"] == json.loads((job["report"] / "metrics.json").read_text())["training"]
     assert "levers" not in metrics
     sheet = {row["kind"]: row for row in metrics["leakage_sheet"]["rows"]}
     assert sheet["feature_selection"]["status"] == "ruled out"
     assert run(evaluate.main, "--rescore", out, "--out", tmp_path / "again") == 0
-    assert (tmp_path / "again" / "metrics.json").read_bytes() == (out / "metrics.json").read_bytes()
+    for name in ("metrics.json", "report.html"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+    alone = ("--reports", job["report"], "--out", tmp_path / "alone")
+    assert run(compare.main, *alone) == 1
+    assert run(compare.main, *alone, "--published", "tweeteval") == 0
 
 
 def test_a_leaderboard_of_runs_shows_what_their_settings_did(

@@ -104,6 +104,12 @@ class Classifier:
         self._tuned = True
         self._as_trees: bool | None = None  # whether the model computes prompts as trees; None until it was tried
 
+    @property
+    def parameters(self) -> int:
+        """Numbers that the model holds without its adapter, those that are stored in fewer bits as well."""
+        with_adapter = self.model.num_parameters()
+        return int(with_adapter - sum(p.numel() for name, p in self.model.named_parameters() if "lora_" in name))
+
     @contextmanager
     def untuned(self) -> Iterator["Classifier"]:
         """The same model without its adapter, for the length of the block."""

@@ -1,6 +1,7 @@
 """From predictions to ``metrics.json``: a pure function, the same for any order of the rows."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.scoring.intervals import (
     group_counts,
     wilson,
 )
+from pipeline.scoring.leaderboard import leaderboard
 from pipeline.scoring.leakage_sheet import leakage_sheet
 from pipeline.scoring.sample import MODEL_READINGS, Sample, read_sample
 from pipeline.scoring.sections import Evidence, sections
@@ -31,6 +33,7 @@ METRICS = {
     "mcc": metrics.mcc,
     "adjusted_balanced_accuracy": metrics.adjusted_balanced_accuracy,
     "macro_precision": metrics.macro_precision,
+    "weighted_f1": metrics.weighted_f1,
     "g_mean": metrics.g_mean,
     "kappa": metrics.kappa,
 }
@@ -99,6 +102,9 @@ def score(
     alarms = evidence.data.get("alarms") or [] if evidence is not None else []
     result["data_alarms"] = [alarm["kind"] for alarm in alarms]
     if evidence is not None:
+        if evidence.board:
+            pairs = scorer.pairs(list(evidence.board["costs"]))
+            result["leaderboard"] = leaderboard(evidence.board, result["systems"], pairs, rows=len(sample.y_true))
         result |= sections(predictions, sample, result["systems"], evidence, seed=seed)
         if evidence.drift is not None:
             result["drift"] = evidence.drift
@@ -229,17 +235,20 @@ class _Scorer:
     def comparisons(self) -> list[dict[str, Any]]:
         """The candidate against every other system, metric by metric, p adjusted over the systems."""
         others = [name for name in self.sample.systems if name != self.sample.candidate]
-        result = []
-        for metric in COMPARED:
-            family = [self._compare(name, metric) for name in others]
-            for comparison, p in zip(family, holm([c["p_value"] for c in family]), strict=True):
-                spans_zero = comparison["low"] <= 0 <= comparison["high"]
-                comparison |= {"p_holm": p, "distinguishable": p < ALPHA and not spans_zero}
-            result += family
-        return result
+        families = [[self._compare(self.sample.candidate, name, metric) for name in others] for metric in COMPARED]
+        return [comparison for family in families for comparison in _settled(family)]
 
-    def _compare(self, name: str, metric: str) -> dict[str, Any]:
-        a, b = (self.keys.index(self.sample.headline(system)) for system in (self.sample.candidate, name))
+    def pairs(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Every two of some systems by macro-F1, the better one first, p adjusted over the pairs."""
+
+        def worth(name: str) -> float:
+            return float(self.point["macro_f1"][0, self.keys.index(self.sample.headline(name))])
+
+        ranked = sorted(names, key=lambda name: (-worth(name), name))
+        return _settled([self._compare(a, b, "macro_f1") for a, b in combinations(ranked, 2)])
+
+    def _compare(self, one: str, other: str, metric: str) -> dict[str, Any]:
+        a, b = (self.keys.index(self.sample.headline(system)) for system in (one, other))
         right_a, right_b = (self.sample.readings[self.keys[i]] == self.sample.y_true for i in (a, b))
         only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
         n = len(self.sample.y_true)
@@ -253,8 +262,8 @@ class _Scorer:
         if self.sample.n_groups == 1:
             interval = Interval(-1.0, 1.0)
         result = {
-            "a": self.sample.candidate,
-            "b": name,
+            "a": one,
+            "b": other,
             "metric": metric,
             "readings": [self.keys[a][1], self.keys[b][1]],
             "difference": difference,
@@ -269,3 +278,11 @@ class _Scorer:
         if metric == "accuracy":
             result["smallest_detectable"] = smallest_detectable(free_rows(self.sample.groups), (only_a + only_b) / n)
         return result
+
+
+def _settled(family: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Comparisons with p adjusted over all of them, and whether each tells its two systems apart."""
+    return [
+        {**each, "p_holm": p, "distinguishable": p < ALPHA and not each["low"] <= 0 <= each["high"]}
+        for each, p in zip(family, holm([each["p_value"] for each in family]), strict=True)
+    ]

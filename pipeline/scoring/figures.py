@@ -115,18 +115,37 @@ def comparison_figure(scores: Mapping[str, Mapping[str, float]]) -> str:
     return intervals(scores, "macro-F1", ("comparison", "Macro-F1 of each system with its 95 % interval"))
 
 
-def intervals(scores: Mapping[str, Mapping[str, float]], axis: str, identity: tuple[str, str]) -> str:
-    """Values from 0 to 1 as dots with their intervals, one below the other, the first in the accent colour.
+def leaderboard_figure(scores: Mapping[str, Mapping[str, float]], judged: Sequence[bool]) -> str:
+    """Macro-F1 of each system from the best to the worst, those that are judged in the accent colour.
+
+    Args:
+        scores: name of a system -> ``value``, ``low`` and ``high``.
+        judged: for each of them, whether it is.
+    """
+    return intervals(
+        scores, "macro-F1", ("leaderboard", "Macro-F1 of each system, best first, with its 95 % interval"), judged
+    )
+
+
+def intervals(
+    scores: Mapping[str, Mapping[str, float]],
+    axis: str,
+    identity: tuple[str, str],
+    accented: Sequence[bool] | None = None,
+) -> str:
+    """Values from 0 to 1 as dots with their intervals, one below the other.
 
     Args:
         scores: what is measured -> ``value``, ``low`` and ``high``.
         axis: what the numbers are.
         identity: name and description of the figure.
+        accented: which of them are in the accent colour; the first, if not given.
     """
+    accented = [not y for y in range(len(scores))] if accented is None else accented
     with canvas((NARROW, 0.6 + 0.56 * len(scores))) as figure:
         axes = figure.add_subplot()
         for y, (name, score) in enumerate(scores.items()):
-            colour = QUIET if y else ACCENT
+            colour = ACCENT if accented[y] else QUIET
             axes.plot([score["low"], score["high"]], [y, y], color=colour, linewidth=3, solid_capstyle="round")
             axes.plot([score["value"]], [y], "o", color=colour, markersize=8)
             # The number stands on the side where there is room.

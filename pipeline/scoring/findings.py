@@ -14,6 +14,7 @@ def findings(metrics: Mapping[str, Any], gallery: Mapping[str, Any]) -> dict[str
         gallery: the errors, as ``gallery`` gives them.
     """
     found = {
+        "leaderboard": _leaderboard(metrics),
         "comparison": _comparison(metrics),
         "confusion": _confusion(metrics["confusion"]),
         "classes": _classes(candidate_of(metrics)["per_class"]),
@@ -30,6 +31,17 @@ def findings(metrics: Mapping[str, Any], gallery: Mapping[str, Any]) -> dict[str
         "priors": _priors(metrics.get("priors")),
     }
     return {section: line for section, line in found.items() if line}
+
+
+def _leaderboard(metrics: Mapping[str, Any]) -> str:
+    if "leaderboard" not in metrics:
+        return ""
+    pairs = metrics["leaderboard"]["pairs"]
+    apart = sum(pair["distinguishable"] for pair in pairs)
+    first = metrics["leaderboard"]["standings"][0]["system"]
+    score = metrics["systems"][first]["macro_f1"]["value"]
+    told = f" {apart} of {len(pairs)} pairs can be told apart." if pairs else ""
+    return f"{capitalised(name_of(first))} comes first with macro-F1 {score:.3f}.{told}"
 
 
 def _comparison(metrics: Mapping[str, Any]) -> str:

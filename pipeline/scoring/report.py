@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 
 from pipeline.scoring import page
 from pipeline.scoring.confidence_figures import reliability_figure, risk_coverage_figure
-from pipeline.scoring.figures import class_distribution, comparison_figure, confusion_figure
+from pipeline.scoring.figures import class_distribution, comparison_figure, confusion_figure, leaderboard_figure
 from pipeline.scoring.findings import findings
 from pipeline.scoring.gallery import gallery
 from pipeline.scoring.page import facts, trusted
@@ -24,6 +24,7 @@ _SHADES = 10
 _MORE = {
     "adjusted_balanced_accuracy": "Balanced accuracy, adjusted",
     "macro_precision": "Macro-precision",
+    "weighted_f1": "Weighted F1",
     "g_mean": "G-mean",
     "kappa": "Kappa",
     "quadratic_kappa": "Quadratic kappa",
@@ -83,6 +84,7 @@ def render(metrics: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]],
         figures=_figures(metrics, classes),
         data=facts_of_data,
         candidate=candidate_of(metrics),
+        judged=[row["system"] for row in metrics.get("leaderboard", {}).get("standings", []) if row["judged"]],
         findings=findings(metrics, errors) | facts_of_data["finding"],
         gallery=errors,
         training_facts=training_facts(metrics["training"]) if "training" in metrics else [],
@@ -100,6 +102,12 @@ def _figures(metrics: Mapping[str, Any], classes: Mapping[str, Mapping[str, int]
         "comparison": comparison_figure({names[name]: system["macro_f1"] for name, system in systems.items()}),
         "confusion": confusion_figure(confusion["matrix"], labels),
     }
+    if "leaderboard" in metrics:
+        standings = metrics["leaderboard"]["standings"]
+        found["leaderboard"] = leaderboard_figure(
+            {names[row["system"]]: systems[row["system"]]["macro_f1"] for row in standings},
+            [row["judged"] for row in standings],
+        )
     if classes:
         found["classes"] = class_distribution(classes, labels)
     if "confidence" in metrics:

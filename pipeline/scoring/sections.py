@@ -27,13 +27,14 @@ class Evidence:
     """What is known besides the answers to the test rows; every part may be missing.
 
     ``validation`` has the candidate's answers to the validation rows (``id``, ``group``, ``label``, ``generate``,
-    ``log_likelihoods``), ``behaviour`` its answers to the suite (``text``, ``predicted``, ``probabilities``), of which
-    ``suite`` says the ``seed`` and whether it was the ``quick`` one, ``training`` the lines that its training left.
-    ``data`` is the manifest of the prepared data set, ``priors`` are shares of the classes to ask "what if" for,
-    ``likelihoods`` what ``normalisation`` needs, ``seeds`` which systems differ in their seed alone (system -> seed,
-    for each recipe), ``levers`` in which settings runs differ (run -> setting -> value), ``run`` the run's manifest,
-    ``looks`` how often the test rows were evaluated before, ``drift`` how the test rows differ from the train rows,
-    ``weak`` what was found on kinds of tweets before the texts were hidden.
+    ``log_likelihoods``), ``behaviour`` its answers to the suite (``text``, ``predicted``, ``probabilities``), of
+    which ``suite`` says the ``seed`` and whether it was the ``quick`` one, ``training`` the lines that its training
+    left. ``data`` is the manifest of the prepared data set, ``priors`` are shares of the classes to ask "what if"
+    for, ``likelihoods`` what ``normalisation`` needs, ``seeds`` which systems differ in their seed alone (system ->
+    seed, for each recipe), ``board`` what a leaderboard tells of the judged systems (see ``leaderboard``),
+    ``levers`` in which settings runs differ (run -> setting -> value), ``run`` the run's manifest, ``looks`` how
+    often the test rows were evaluated before, ``drift`` how the test rows differ from the train rows, ``weak`` what
+    was found on kinds of tweets before the texts were hidden.
     """
 
     validation: Sequence[Mapping[str, Any]] = ()
@@ -44,6 +45,7 @@ class Evidence:
     priors: Mapping[str, float] | None = None
     likelihoods: Mapping[str, Any] = field(default_factory=dict)
     seeds: Sequence[Mapping[str, int]] = ()
+    board: Mapping[str, Any] = field(default_factory=dict)
     levers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
     looks: Mapping[str, Any] | None = None
