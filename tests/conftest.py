@@ -1,7 +1,7 @@
 """A tiny LLaMA, built and tokenised here, that goes through the real loading, tuning and decoding."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ from pipeline.artifacts import Row, Run, new_folder, write_manifest, write_text
 from pipeline.task import ALPACA_TEMPLATE, SENTIMENT_INSTRUCTION, Task
 
 if TYPE_CHECKING:
+    from teacher_server import TeacherServer
+
     from pipeline.library import TunedClassifier
     from pipeline.model.base import BaseModel
     from pipeline.model.decoding import Decoded
@@ -226,3 +228,35 @@ def one_model(loaded: "TunedClassifier", monkeypatch: pytest.MonkeyPatch) -> "Tu
     monkeypatch.setattr(loaded._classifier, "decode", remembered)
     monkeypatch.setattr(predict, "load_classifier", load)
     return loaded
+
+
+@pytest.fixture
+def api_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key for endpoints, and hardly a wait before a call is repeated."""
+    from distilling import KEY
+
+    from pipeline.teacher import endpoint
+
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr(endpoint, "_BACKOFF", 0.01)
+
+
+@pytest.fixture
+def server() -> "Iterator[TeacherServer]":
+    """An endpoint to ask."""
+    from teacher_server import TeacherServer, serving
+
+    with serving(TeacherServer()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def lopsided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twice as many Positive rows as Neutral ones, and hardly a Negative one."""
+    from distilling import LONG_TWEET
+
+    rows = [row for row in make_rows(60) if row.output != "Negative" or int(row.id) < 9]
+    rows = [row for row in rows if row.output != "Neutral" or int(row.id) < 30]
+    test = Row("300", rows[0].instruction, LONG_TWEET, "Negative", 300)
+    splits = {"train": rows, "val": make_rows(12, start=100), "test": [*make_rows(15, start=200), test]}
+    return write_prepared(tmp_path_factory.mktemp("prepared") / "lopsided", splits)

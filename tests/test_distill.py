@@ -1,80 +1,32 @@
-"""The command from end to end, beside a real endpoint on the loopback that fails in every way it can be told to."""
+"""The command from end to end: what is asked, what is kept, and the folder that comes out."""
 
 import dataclasses
-import email.utils
 import json
 import re
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import WORDS, make_rows, write_prepared
-from teacher_server import Reply, TeacherServer, completion, sentence, serving
+from conftest import make_rows
+from distilling import KEY, LONG_TWEET, ROOT, config, grown, new_rows, reasons, tweets_file
+from teacher_server import TeacherServer, sentence
 
 from pipeline import distill
-from pipeline.artifacts import PreparedDataset, Row, read_json, read_jsonl
-from pipeline.distill import DistillConfig
-from pipeline.errors import BusyError, PipelineError, StoppedError
+from pipeline.artifacts import PreparedDataset, read_json, read_jsonl
+from pipeline.errors import PipelineError
 from pipeline.growing import wanted
-from pipeline.locking import Lock
-from pipeline.teacher import endpoint
 
-ROOT = Path(__file__).resolve().parents[1]
-KEY = "sk-proj-very-secret-0123456789"
-LONG_TWEET = "the exchange has been down for five hours and support has not said a word about it"
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr(endpoint, "_BACKOFF", 0.01)
-
-
-@pytest.fixture
-def server() -> Iterator[TeacherServer]:
-    with serving(TeacherServer()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twice as many Positive rows as Neutral ones, and hardly a Negative one."""
-    rows = [row for row in make_rows(60) if row.output != "Negative" or int(row.id) < 9]
-    rows = [row for row in rows if row.output != "Neutral" or int(row.id) < 30]
-    test = Row("300", rows[0].instruction, LONG_TWEET, "Negative", 300)
-    splits = {"train": rows, "val": make_rows(12, start=100), "test": [*make_rows(15, start=200), test]}
-    return write_prepared(tmp_path_factory.mktemp("prepared") / "small", splits)
-
-
-def config(small: Path, server: TeacherServer, out: Path, **options: Any) -> DistillConfig:
-    known: dict[str, Any] = {"model": "teacher", "scenes": "bitcoin", "any_language": True, "timeout": 10.0}
-    known |= {"write": 6, "label": ["Negative"]}
-    return DistillConfig(dataset=str(small), out=str(out), teacher=server.address, **{**known, **options})
-
-
-def grown(small: Path, server: TeacherServer, out: Path, **options: Any) -> PreparedDataset:
-    return PreparedDataset.load(distill.distill(config(small, server, out, **options)))
-
-
-def new_rows(dataset: PreparedDataset) -> list[Row]:
-    return [row for row in dataset.rows("train") if row.synthetic]
-
-
-def reasons(dataset: PreparedDataset) -> Counter[str]:
-    return Counter(row["reason"] for row in read_jsonl(dataset.folder / "dropped.jsonl"))
-
-
-def test_written_tweets_are_added_to_train_alone(small: Path, server: TeacherServer, tmp_path: Path) -> None:
-    parent = PreparedDataset.load(small)
-    dataset = grown(small, server, tmp_path / "out", price_in=2.0, price_out=10.0)
+def test_written_tweets_are_added_to_train_alone(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
+    parent = PreparedDataset.load(lopsided)
+    dataset = grown(lopsided, server, tmp_path / "out", price_in=2.0, price_out=10.0)
     for name in ("val.json", "test.json"):
-        assert (dataset.folder / name).read_bytes() == (small / name).read_bytes()
+        assert (dataset.folder / name).read_bytes() == (lopsided / name).read_bytes()
         assert not any(row.synthetic for row in dataset.rows(name.removesuffix(".json")))
     before, after = parent.rows("train"), dataset.rows("train")
     assert after[: len(before)] == before
@@ -108,9 +60,9 @@ def test_written_tweets_are_added_to_train_alone(small: Path, server: TeacherSer
 
 
 def test_orders_tell_class_scene_voice_and_examples_of_train_alone(
-    small: Path, server: TeacherServer, tmp_path: Path
+    lopsided: Path, server: TeacherServer, tmp_path: Path
 ) -> None:
-    dataset = grown(small, server, tmp_path / "out", write=30, examples=3)
+    dataset = grown(lopsided, server, tmp_path / "out", write=30, examples=3)
     own = {row.input for row in dataset.rows("train") if row.output == "Negative" and not row.synthetic}
     held_out = {row.input for split in ("val", "test") for row in dataset.rows(split)}
     assert len({order["order"] for order in server.orders()}) == len(server.requests)
@@ -141,15 +93,15 @@ def test_what_is_wanted(labels: list[str], write: int | None, share: float, amou
     assert wanted({"Down": 10, "Flat": 50, "Up": 100}, labels, write, share) == amounts
 
 
-def test_small_classes_are_grown_up_to_their_share(small: Path, server: TeacherServer, tmp_path: Path) -> None:
-    counts = PreparedDataset.load(small).rows("train")
+def test_small_classes_are_grown_up_to_their_share(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
+    counts = PreparedDataset.load(lopsided).rows("train")
     largest = max(Counter(row.output for row in counts).values())
-    dataset = grown(small, server, tmp_path / "out", write=None, label=[], grow=0.75)
+    dataset = grown(lopsided, server, tmp_path / "out", write=None, label=[], grow=0.75)
     classes = dataset.manifest["classes"]["train"]
     assert largest == classes["Positive"] == 20
     assert (classes["Negative"], classes["Neutral"]) == (15, 15)
     with pytest.raises(PipelineError, match=r"no class has fewer training rows than 0\.1"):
-        grown(small, server, tmp_path / "other", write=None, label=[], grow=0.1)
+        grown(lopsided, server, tmp_path / "other", write=None, label=[], grow=0.1)
 
 
 def bad_tweets(content: dict[str, Any], seed: int) -> str:
@@ -163,9 +115,9 @@ def bad_tweets(content: dict[str, Any], seed: int) -> str:
     ])  # fmt: skip
 
 
-def test_what_is_no_tweet_is_left_out_and_listed(small: Path, server: TeacherServer, tmp_path: Path) -> None:
+def test_what_is_no_tweet_is_left_out_and_listed(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
     server.write = bad_tweets
-    dataset = grown(small, server, tmp_path / "out", write=3, per_call=10)
+    dataset = grown(lopsided, server, tmp_path / "out", write=3, per_call=10)
     assert len(new_rows(dataset)) == 3
     assert not any(row.input.startswith(("1.", '"')) for row in new_rows(dataset))
     found = reasons(dataset)
@@ -188,25 +140,25 @@ def test_what_is_no_tweet_is_left_out_and_listed(small: Path, server: TeacherSer
 
 
 def test_a_teacher_that_repeats_itself_is_given_up(
-    small: Path, server: TeacherServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    lopsided: Path, server: TeacherServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.write = lambda content, seed: json.dumps(["the same old tweet about the same old loss"] * 5)
-    dataset = grown(small, server, tmp_path / "out", write=20)
+    dataset = grown(lopsided, server, tmp_path / "out", write=20)
     assert len(new_rows(dataset)) == 1
     assert "Negative: 1 of the 20 tweets wanted" in caplog.text
     assert dataset.manifest["distilled"][0]["wanted"] == {"Negative": 20}
     server.write = lambda content, seed: "[]"
     with pytest.raises(PipelineError, match="got none that can be used: no answer"):
-        grown(small, server, tmp_path / "none")
+        grown(lopsided, server, tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
-def test_check_keeps_what_the_teacher_labels_so_again(small: Path, server: TeacherServer, tmp_path: Path) -> None:
+def test_check_keeps_what_the_teacher_labels_so_again(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
     def label(content: dict[str, Any], seed: int) -> str:
         return json.dumps({"label": "Negative" if "my wallet" not in content["tweet"] else "Positive"})
 
     server.label = label
-    dataset = grown(small, server, tmp_path / "out", write=30, check=True)
+    dataset = grown(lopsided, server, tmp_path / "out", write=30, check=True)
     assert len(new_rows(dataset)) == 30
     assert not any("my wallet" in row.input for row in new_rows(dataset))
     disagreed = [row for row in read_jsonl(dataset.folder / "dropped.jsonl") if row["reason"] == "teacher disagrees"]
@@ -217,226 +169,16 @@ def test_check_keeps_what_the_teacher_labels_so_again(small: Path, server: Teach
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_comes_back_first(
-    small: Path, server: TeacherServer, tmp_path: Path
+    lopsided: Path, server: TeacherServer, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"write": 25, "examples": 2, "check": True, "agreement": 5}
-    one = grown(small, server, tmp_path / "one", **options, concurrency=1)
+    one = grown(lopsided, server, tmp_path / "one", **options, concurrency=1)
     server.script = lambda number, body: time.sleep(0.03 * (number % 3))
-    two = grown(small, server, tmp_path / "two", **options, concurrency=6)
-    other = grown(small, server, tmp_path / "other", **options, seed=7)
+    two = grown(lopsided, server, tmp_path / "two", **options, concurrency=6)
+    other = grown(lopsided, server, tmp_path / "other", **options, seed=7)
     for name in ("train.json", "dropped.jsonl", "distilled.jsonl", "README.md", "data.html", "classes.svg"):
         assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes(), name
     assert (one.folder / "train.json").read_bytes() != (other.folder / "train.json").read_bytes()
-
-
-def test_no_more_calls_at_a_time_than_allowed(small: Path, server: TeacherServer, tmp_path: Path) -> None:
-    server.delay = 0.05
-    grown(small, server, tmp_path / "out", write=60, concurrency=3)
-    assert server.most_at_once == 3
-
-
-FAULTS = {
-    "429": Reply(429, b'{"error": {"message": "slow down"}}', {"Retry-After": "0"}),
-    "500": Reply(500, b'{"error": {"message": "oops"}}'),
-    "503": Reply(503, b"<html>busy</html>", {"Content-Type": "text/html"}),
-    "no json": Reply(200, b'{"choices": [{"ind'),
-    "html": Reply(200, b"<html>hello</html>", {"Content-Type": "text/html"}),
-    "cut": Reply(200, completion("[]"), cut=30),
-    "nothing": Reply(200, b""),
-    "no choices": Reply(200, b'{"choices": []}'),
-    "null choices": Reply(200, b'{"choices": null, "error": "x"}'),
-    "empty message": Reply(200, completion("  ")),
-    "null message": Reply(200, completion(None)),
-    "a list": Reply(200, b"[1, 2]"),
-    "slow": Reply(200, completion("[]"), delay=1.5),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_call_that_fails_is_repeated(small: Path, server: TeacherServer, tmp_path: Path, fault: str) -> None:
-    plain = grown(small, server, tmp_path / "plain")
-    calls = len(server.requests)
-    server.script = lambda number, body: FAULTS[fault] if number == calls else None
-    dataset = grown(small, server, tmp_path / "out", timeout=0.5, concurrency=1)
-    assert (dataset.folder / "train.json").read_bytes() == (plain.folder / "train.json").read_bytes()
-    assert len(server.requests) == 2 * calls + 1
-    assert server.requests[calls] == server.requests[calls + 1]
-    assert dataset.manifest["distilled"][0]["cost"]["calls"] == calls
-
-
-@pytest.mark.parametrize("as_date", [False, True])
-def test_retry_after_is_kept_by_all_calls(small: Path, server: TeacherServer, tmp_path: Path, as_date: bool) -> None:
-    def busy(number: int, body: dict[str, Any]) -> Reply | None:
-        value = email.utils.formatdate(time.time() + 2, usegmt=True) if as_date else "1"
-        return Reply(429, b"{}", {"Retry-After": value}) if number == 0 else None
-
-    server.script = busy
-    grown(small, server, tmp_path / "out", write=40, concurrency=2)
-    later = [moment - server.times[0] for moment in server.times]
-    # What was under way beside the first call does not count.
-    assert all(moment >= 0.95 for moment in later[3:])
-    assert len(later) > 6
-
-
-@pytest.mark.parametrize(
-    ("reply", "said"),
-    [
-        (Reply(401, json.dumps({"error": {"message": f"Incorrect API key: {KEY[:7]}****6789 {KEY}"}}).encode()),
-         "HTTP 401: Incorrect API key: *** ***; set OPENAI_API_KEY"),
-        (Reply(404, b'{"error": {"message": "no such model"}}'), "HTTP 404: no such model"),
-        (Reply(400, b'{"error": {"message": "unknown field seed"}}'), "--request"),
-        (Reply(429, b'{"error": {"message": "pay first", "code": "insufficient_quota"}}'), "HTTP 429: pay first"),
-        (Reply(429, b"{}", {"Retry-After": "7200"}), "asks to wait 7,200 s"),
-        (Reply(500, b"{}"), "got HTTP 500, 3 times in a row"),
-    ],
-)  # fmt: skip
-def test_what_no_repetition_helps_is_told_at_once(
-    small: Path, server: TeacherServer, tmp_path: Path, reply: Reply, said: str
-) -> None:
-    server.script = lambda number, body: reply
-    with pytest.raises(PipelineError) as refused:
-        grown(small, server, tmp_path / "out", retries=2, concurrency=1)
-    assert said in str(refused.value)
-    assert KEY not in str(refused.value)
-    assert KEY[:8] not in str(refused.value)
-    assert len(server.requests) == (3 if reply.status == 500 else 1)
-    assert not (tmp_path / "out").exists()
-
-
-def test_nobody_there(small: Path, tmp_path: Path) -> None:
-    with serving(TeacherServer()) as gone:
-        pass
-    with pytest.raises(PipelineError, match="no connection"):
-        grown(small, gone, tmp_path / "out", retries=1)
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_answer_without_its_form_is_asked_for_again_with_another_seed(
-    small: Path, server: TeacherServer, tmp_path: Path
-) -> None:
-    said = {0: Reply(body=completion("Sure! 1. sold it")), 1: Reply(body=completion(None, refusal="I must decline."))}
-    server.script = lambda number, body: said.get(number)
-    dataset = grown(small, server, tmp_path / "out", write=5, concurrency=1)
-    assert len(new_rows(dataset)) == 5
-    assert len({body["seed"] for body in server.requests}) == len(server.requests) == 3
-    assert dataset.manifest["distilled"][0]["cost"]["calls"] == 3
-
-
-def test_refusals_are_counted_as_such(small: Path, server: TeacherServer, tmp_path: Path) -> None:
-    def refuse(number: int, body: dict[str, Any]) -> Reply | None:
-        said = ["I'm sorry, but I can't help with that.", "no json at all"][number % 2 if number < 6 else 0]
-        return Reply(body=completion(said)) if number < 6 else None
-
-    server.script = refuse
-    dataset = grown(small, server, tmp_path / "out", write=10, concurrency=1)
-    assert len(new_rows(dataset)) == 10
-    found = reasons(dataset)
-    assert (found["refusal"], found["no answer"]) == (1, 1)
-
-
-def test_the_budget_stops_the_work_and_the_same_command_goes_on(
-    small: Path, server: TeacherServer, tmp_path: Path
-) -> None:
-    options: dict[str, Any] = {"write": 40, "concurrency": 3}
-    with pytest.raises(StoppedError, match="larger --max_calls") as stopped:
-        grown(small, server, tmp_path / "out", **options, max_calls=3)
-    assert stopped.value.exit_code == 3
-    assert len(server.requests) == 3
-    assert not (tmp_path / "out").exists()
-    with pytest.raises(StoppedError):
-        grown(small, server, tmp_path / "out", **options, max_calls=5)
-    assert len(server.requests) == 5
-    dataset = grown(small, server, tmp_path / "out", **options, max_calls=50)
-    assert len(server.paid) == len(set(server.paid)) == dataset.manifest["distilled"][0]["cost"]["calls"]
-    again = grown(small, server, tmp_path / "again", **options)
-    assert (again.folder / "train.json").read_bytes() == (dataset.folder / "train.json").read_bytes()
-
-
-def test_the_cost_is_never_more_than_allowed(small: Path, server: TeacherServer, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"write": 300, "concurrency": 4, "price_in": 1000.0, "price_out": 1000.0}
-    with pytest.raises(StoppedError, match="larger --max_cost"):
-        grown(small, server, tmp_path / "out", **options, max_cost=6.0)
-    # A call costs 0.15, and could cost a few units at the most: up to that the bound is used.
-    assert 2.0 < len(server.paid) * 150 * 1000 / 1e6 <= 6.0
-    server.usage = False
-    with pytest.raises(PipelineError, match="bound the calls instead"):
-        grown(small, server, tmp_path / "other", **options, max_cost=20.0)
-
-
-def command(small: Path, server: TeacherServer, out: Path, *more: str) -> list[str]:
-    options = ["--dataset", str(small), "--teacher", server.address, "--model", "teacher", "--scenes", "bitcoin"]
-    options += ["--label", "Negative", "--write", "120", "--check", "--any_language", "--out", str(out), *more]
-    return [sys.executable, "-m", "pipeline.distill", *options]
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_process_that_was_killed_goes_on_and_pays_for_nothing_twice(
-    small: Path, server: TeacherServer, tmp_path: Path, how: signal.Signals
-) -> None:
-    calm = grown(small, server, tmp_path / "calm", write=120, check=True)
-    before, whole = len(server.paid), len(set(server.paid))
-    server.delay = 0.05
-    in_flight, out = 4, tmp_path / "out"
-    for wait in (2, 9, 20):
-        at_start = len(server.requests)
-        process = subprocess.Popen(command(small, server, out), cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        end = time.monotonic() + 120
-        while len(server.requests) < at_start + wait and time.monotonic() < end and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(how)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 3), said
-        assert "Traceback" not in said
-        if how == signal.SIGTERM:
-            assert "go on with the same command" in said
-        assert not out.exists()
-    time.sleep(0.2)
-    with (tmp_path / "out.calls" / "calls.jsonl").open("a", encoding="utf-8") as file:
-        file.write('{"key": "0123", "te')
-    done = subprocess.run(
-        command(small, server, out), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{out}\n"
-    assert (out / "train.json").read_bytes() == (calm.folder / "train.json").read_bytes()
-    lost = 0 if how == signal.SIGTERM else 3 * in_flight
-    assert whole <= len(server.paid) - before <= whole + lost
-    leaves_no_key([tmp_path, small.parent], done.stdout + done.stderr)
-
-
-def leaves_no_key(folders: list[Path], *texts: str) -> None:
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    assert files
-    for path in files:
-        assert KEY.encode() not in path.read_bytes(), path
-        assert KEY[8:].encode() not in path.read_bytes(), path
-    assert not any(KEY[8:] in text for text in texts)
-
-
-def test_the_key_is_in_no_file_and_no_line(
-    small: Path,
-    server: TeacherServer,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    caplog.set_level("DEBUG", "pipeline")
-    server.script = lambda number, body: FAULTS["500"] if number == 0 else None
-    grown(small, server, tmp_path / "out", agreement=3, check=True)
-    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
-    out, err = capfd.readouterr()
-    leaves_no_key([tmp_path, small.parent], caplog.text, out, err)
-
-
-def test_two_commands_do_not_share_the_calls(small: Path, server: TeacherServer, tmp_path: Path) -> None:
-    folder = tmp_path / "out.calls"
-    folder.mkdir()
-    with Lock(folder) as lock:
-        lock.take()
-        with pytest.raises(BusyError, match="another run is distilling into it"):
-            grown(small, server, tmp_path / "out")
-    assert not server.requests
 
 
 HOSTILE = [
@@ -447,18 +189,12 @@ HOSTILE = [
 ]
 
 
-def tweets_file(path: Path, texts: list[str], labels: list[str] | None = None) -> Path:
-    rows = [{"tweet": text} | ({"sentiment": labels[i]} if labels else {}) for i, text in enumerate(texts)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def test_tweets_of_a_file_are_labelled(small: Path, server: TeacherServer, tmp_path: Path) -> None:
-    known = PreparedDataset.load(small).rows("val")[0].input
+def test_tweets_of_a_file_are_labelled(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
+    known = PreparedDataset.load(lopsided).rows("val")[0].input
     texts = [*HOSTILE, "love it, what a great fork", "the price is what it is", known, "gm", f"{LONG_TWEET} now"]
     source = tweets_file(tmp_path / "tweets.jsonl", texts)
     options: dict[str, Any] = {"write": None, "annotate": str(source)}
-    dataset = grown(small, server, tmp_path / "out", **options, label=[], scenes=None)
+    dataset = grown(lopsided, server, tmp_path / "out", **options, label=[], scenes=None)
     assert [(row.id, row.output) for row in new_rows(dataset)] == [
         *((f"labelled:{i}", "Negative") for i in range(1, 5)), ("labelled:5", "Positive"), ("labelled:6", "Neutral"),
     ]  # fmt: skip
@@ -471,7 +207,7 @@ def test_tweets_of_a_file_are_labelled(small: Path, server: TeacherServer, tmp_p
     assert dataset.manifest["synthetic"]["written"] == 0
     assert dataset.manifest["distilled"][0]["agreement"] == {"validation": None, "source": None}
 
-    rare = grown(small, server, tmp_path / "rare", **options, label=["Negative"])
+    rare = grown(lopsided, server, tmp_path / "rare", **options, label=["Negative"])
     assert {row.output for row in new_rows(rare)} == {"Negative"}
     assert reasons(rare)["not wanted"] == 2
     twice = grown(rare.folder, server, tmp_path / "twice", **{**options, "annotate": str(
@@ -484,12 +220,12 @@ def test_tweets_of_a_file_are_labelled(small: Path, server: TeacherServer, tmp_p
 
 
 def test_agreement_with_people_on_a_file_and_on_validation_rows(
-    small: Path, server: TeacherServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    lopsided: Path, server: TeacherServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "pipeline")
     texts = ["love this new hat", "an awful thing it was", "the fee was nine sats", "nothing that it knows"]
     source = tweets_file(tmp_path / "tweets.jsonl", texts, ["1", "-1", "-1", ""])
-    dataset = grown(small, server, tmp_path / "out", write=None, label=[], annotate=str(source), agreement=12)
+    dataset = grown(lopsided, server, tmp_path / "out", write=None, label=[], annotate=str(source), agreement=12)
     [step] = dataset.manifest["distilled"]
     found = step["agreement"]["source"]
     assert (found["n"], found["accuracy"]) == (3, pytest.approx(2 / 3))
@@ -501,8 +237,8 @@ def test_agreement_with_people_on_a_file_and_on_validation_rows(
     assert [row.output for row in new_rows(dataset)] == ["Positive", "Negative", "Neutral", "Negative"]
 
 
-def test_chained_steps_count_all_synthetic_rows(small: Path, server: TeacherServer, tmp_path: Path) -> None:
-    one = grown(small, server, tmp_path / "one")
+def test_chained_steps_count_all_synthetic_rows(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
+    one = grown(lopsided, server, tmp_path / "one")
     two = grown(one.folder, server, tmp_path / "two", label=["Neutral"], write=4, examples=2)
     assert [row.id for row in new_rows(two)] == [f"written:{i}" for i in range(1, 11)]
     assert two.manifest["synthetic"]["classes"] == {"Negative": 6, "Neutral": 4, "Positive": 0}
@@ -513,8 +249,8 @@ def test_chained_steps_count_all_synthetic_rows(small: Path, server: TeacherServ
     assert not shown & {row.input for row in new_rows(two)}
 
 
-def test_request_is_laid_over_every_call(small: Path, server: TeacherServer, tmp_path: Path) -> None:
-    grown(small, server, tmp_path / "out", request='{"seed": null, "max_tokens": null, "reasoning_effort": "low"}')
+def test_request_is_laid_over_every_call(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
+    grown(lopsided, server, tmp_path / "out", request='{"seed": null, "max_tokens": null, "reasoning_effort": "low"}')
     for body in server.requests:
         assert "seed" not in body
         assert "max_tokens" not in body
@@ -553,9 +289,9 @@ def test_request_is_laid_over_every_call(small: Path, server: TeacherServer, tmp
     ],
 )
 def test_bad_options_are_refused_before_anything_is_asked(
-    small: Path, server: TeacherServer, tmp_path: Path, options: dict[str, Any], said: str
+    lopsided: Path, server: TeacherServer, tmp_path: Path, options: dict[str, Any], said: str
 ) -> None:
-    asked = dataclasses.replace(config(small, server, tmp_path / "out"), **options)
+    asked = dataclasses.replace(config(lopsided, server, tmp_path / "out"), **options)
     with pytest.raises(PipelineError, match=re.escape(said)):
         distill.distill(asked)
     assert not server.requests
@@ -563,82 +299,21 @@ def test_bad_options_are_refused_before_anything_is_asked(
 
 
 def test_without_the_package_it_says_what_to_install(
-    small: Path, server: TeacherServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lopsided: Path, server: TeacherServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(PipelineError, match=r"pip install 'sentiment-tuner\[distill\]'"):
-        grown(small, server, tmp_path / "out")
-
-
-@pytest.fixture(scope="module")
-def local(small: Path, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Options for a model on this machine."""
-    known: dict[str, Any] = {"dataset": str(small), "teacher": str(tiny_llama), "any_language": True}
-    return {**known, "scenes": "bitcoin", "device": "cpu"}
-
-
-def test_a_model_on_this_machine_writes_the_same_again(
-    local: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    # What random weights write is no language; everything that has a letter will do.
-    options: dict[str, Any] = {**local, "write": 4, "label": ["Negative"], "shortest": 2, "longest": 400}
-    found = PreparedDataset.load(distill.distill(DistillConfig(out=str(tmp_path / "one"), **options)))
-    new = new_rows(found)
-    assert len(new) == 4
-    assert {row.teacher for row in new} == {"tiny-llama"}
-    assert found.manifest["distilled"][0]["cost"]["cost"] == 0
-    assert found.manifest["distilled"][0]["teacher"]["precision"] == "fp32"
-    calls = (tmp_path / "one.calls" / "calls.jsonl").read_bytes()
-    # Half of the calls, the last of them cut, as a kill leaves them.
-    (tmp_path / "two.calls").mkdir()
-    (tmp_path / "two.calls" / "calls.jsonl").write_bytes(calls[: len(calls) // 2])
-    two = distill.distill(DistillConfig(out=str(tmp_path / "two"), **options))
-    assert (two / "train.json").read_bytes() == (found.folder / "train.json").read_bytes()
-    three = distill.distill(DistillConfig(out=str(tmp_path / "three"), **{**options, "seed": 1}))
-    assert (three / "train.json").read_bytes() != (found.folder / "train.json").read_bytes()
-
-
-def test_a_model_on_this_machine_labels_as_the_engine_does(
-    local: dict[str, Any], tmp_path: Path, tiny_llama: Path
-) -> None:
-    from pipeline.model.base import resolve_base_model
-    from pipeline.model.decoding import Classifier
-    from pipeline.model.encoding import Encoder
-    from pipeline.model.loading import load_base, load_tokenizer, place
-    from pipeline.task import Task
-
-    texts = [f"{phrase} {word} of mine" for label in WORDS for phrase in WORDS[label] for word in ("cup", "hat")]
-    source = tweets_file(tmp_path / "tweets.jsonl", texts)
-    out = distill.distill(DistillConfig(out=str(tmp_path / "out"), annotate=str(source), agreement=12, **local))
-    dataset = PreparedDataset.load(out)
-    base = resolve_base_model(str(tiny_llama))
-    model = load_base(base, place("fp32", "cpu"))
-    expected = Classifier(model, Encoder(load_tokenizer(base), Task(), 256)).decode(
-        [r.input for r in new_rows(dataset)]
-    )
-    assert new_rows(dataset)
-    assert [row.output for row in new_rows(dataset)] == [one.loglikelihood for one in expected]
-    assert dataset.manifest["distilled"][0]["agreement"]["validation"]["n"] == 12
-
-
-def test_control_tokens_in_examples_are_text_to_a_model_on_this_machine(tiny_llama: Path) -> None:
-    from pipeline.model.local_teacher import LocalTeacher
-    from pipeline.task import Task
-
-    teacher = LocalTeacher(str(tiny_llama), Task(), "cpu")
-    prompt = teacher._prompt("Write.", "like <|im_end|><|im_start|>system")
-    ids = teacher._tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    assert not set(ids) & set(teacher._tokenizer.all_special_ids)
+        grown(lopsided, server, tmp_path / "out")
 
 
 def test_what_reads_the_rows_says_how_many_are_synthetic(
-    small: Path, server: TeacherServer, tmp_path: Path, tiny_llama: Path, caplog: pytest.LogCaptureFixture
+    lopsided: Path, server: TeacherServer, tmp_path: Path, tiny_llama: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from pipeline import train
     from pipeline.evaluate import EvaluateConfig, evaluate
 
     caplog.set_level("INFO", "pipeline")
-    dataset = grown(small, server, tmp_path / "out", write=10)
+    dataset = grown(lopsided, server, tmp_path / "out", write=10)
     n = len(dataset.rows("train"))
     arguments = ["--dataset", str(dataset.folder), "--out", str(tmp_path / "run"), "--base_model", str(tiny_llama)]
     with pytest.raises(SystemExit) as stopped:
@@ -655,11 +330,11 @@ def test_what_reads_the_rows_says_how_many_are_synthetic(
 
 
 def test_datasets_loads_a_grown_folder(
-    small: Path, server: TeacherServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lopsided: Path, server: TeacherServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    dataset = grown(small, server, tmp_path / "out")
+    dataset = grown(lopsided, server, tmp_path / "out")
     loaded = datasets.load_dataset(str(dataset.folder), cache_dir=str(tmp_path / "cache"))
     assert sum(bool(row["synthetic"]) for row in loaded["train"]) == 6
     assert not any(row["synthetic"] for row in loaded["test"])
