@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from pipeline import cli, growing
 from pipeline.artifacts import SPLITS, PreparedDataset, Row, refuse_existing
 from pipeline.distilled import Growth, reasons, write_folder
-from pipeline.errors import PipelineError, did_you_mean
+from pipeline.errors import PipelineError, StoppedError, did_you_mean
 from pipeline.locking import LOCK, Lock
 from pipeline.task import Task
 
@@ -140,7 +140,7 @@ def distill(config: DistillConfig) -> Path:
 
 def _check(config: DistillConfig) -> Mapping[str, Any]:
     """Finds what is wrong with the options alone; gives ``--request``."""
-    from pipeline.teacher.endpoint import check_address, is_address
+    from pipeline.teacher.endpoint import check_address, is_address, most_of_an_answer
 
     remote = is_address(config.teacher)
     if remote:
@@ -186,10 +186,16 @@ def _check(config: DistillConfig) -> Mapping[str, Any]:
         return {}
     try:
         extra = json.loads(config.request)
-    except ValueError as error:
+        json.dumps(extra, allow_nan=False)
+    except (ValueError, RecursionError) as error:
         raise PipelineError(f"--request: expected a JSON object, got {config.request[:60]!r}: {error}") from error
     if not isinstance(extra, dict):
         raise PipelineError(f"--request: expected a JSON object, got {config.request[:60]!r}")
+    if config.max_cost is not None and most_of_an_answer(extra, 1) is None:
+        raise PipelineError(
+            "--max_cost: expected a whole number for max_tokens or max_completion_tokens in --request, which else "
+            "leaves the length of an answer without a bound, got none"
+        )
     if taken := [name for name in ("model", "messages", "stream", "n") if name in extra]:
         raise PipelineError(f"--request: expected no {taken[0]!r} in it; that is not to be changed")
     return extra
@@ -242,6 +248,10 @@ def _desk(config: DistillConfig, task: Task, out: Path, extra: Mapping[str, Any]
             log.info("%s: %d finished calls are there and are not made again", folder, len(ledger))
         try:
             yield Desk(teacher, ledger)
+        except KeyboardInterrupt as error:
+            raise StoppedError(
+                f"{folder}: stopped; finished calls are kept there; go on with the same command"
+            ) from error
         finally:
             lock.remove()
             if not any(path.name != LOCK for path in folder.iterdir()):

@@ -77,6 +77,10 @@ class LocalDesk:
     def stop(self) -> None:
         """Nothing waits here."""
 
+    def most_tokens(self, request: "Request") -> tuple[int, int]:
+        """None that is paid for."""
+        return 0, 0
+
     def answer(self, requests: "Sequence[Request]") -> "list[Answer]":
         """The answers, computed side by side; a label is written as an endpoint would write it."""
         from pipeline.model.local_teacher import seed_of

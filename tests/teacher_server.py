@@ -53,7 +53,7 @@ class Reply:
     cut: int | None = None
 
 
-def completion(text: str | None, *, usage: bool = True, refusal: str | None = None, finish: str = "stop") -> bytes:
+def completion(text: Any, *, usage: bool = True, refusal: str | None = None, finish: str = "stop") -> bytes:
     """The body of a chat completion."""
     message = {"role": "assistant", "content": text, "refusal": refusal}
     body: dict[str, Any] = {

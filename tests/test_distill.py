@@ -286,6 +286,14 @@ def test_request_is_laid_over_every_call(lopsided: Path, server: TeacherServer, 
         ({"request": "{"}, "--request: expected a JSON object"),
         ({"request": "[1]"}, "--request: expected a JSON object"),
         ({"request": '{"messages": []}'}, "--request: expected no 'messages'"),
+        ({"request": '{"top_p": NaN}'}, "--request: expected a JSON object"),
+        ({"request": '{"a": ' + "[" * 100_000}, "--request: expected a JSON object"),
+        (
+            {"request": '{"max_tokens": null}', "max_cost": 1.0, "price_in": 1.0, "price_out": 1.0},
+            "--max_cost: expected a whole number for max_tokens or max_completion_tokens in --request",
+        ),
+        ({"teacher": "https://a.example:99999/v1"}, "with a wrong port"),
+        ({"teacher": "https://a b.example/v1"}, "characters that no address has"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_asked(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,6 @@ FAULTS = {
     "nothing": Reply(200, b""),
     "no choices": Reply(200, b'{"choices": []}'),
     "null choices": Reply(200, b'{"choices": null, "error": "x"}'),
-    "empty message": Reply(200, completion("  ")),
-    "null message": Reply(200, completion(None)),
     "a list": Reply(200, b"[1, 2]"),
     "slow": Reply(200, completion("[]"), delay=1.5),
 }
@@ -112,6 +111,24 @@ def test_an_answer_without_its_form_is_asked_for_again_with_another_seed(
     assert dataset.manifest["distilled"][0]["cost"]["calls"] == 3
 
 
+@pytest.mark.parametrize("said", [None, "", "  ", [{"type": "text", "text": "[]"}]])
+def test_an_order_that_is_answered_with_no_text_is_given_up_and_paid_for(
+    lopsided: Path, server: TeacherServer, tmp_path: Path, said: Any
+) -> None:
+    """As filters of content do, the same for the same order: it must not stand in the way of the others for ever."""
+
+    def silent(number: int, body: dict[str, Any]) -> Reply | None:
+        order = json.loads(body["messages"][1]["content"])["order"]
+        return Reply(body=completion(said)) if order == server.orders()[0]["order"] else None
+
+    server.script = silent
+    dataset = grown(lopsided, server, tmp_path / "out", write=10, concurrency=1)
+    assert len(new_rows(dataset)) == 10
+    assert reasons(dataset)["no answer"] == 1
+    assert dataset.manifest["distilled"][0]["cost"]["calls"] == len(server.requests) == 6
+    assert dataset.manifest["distilled"][0]["cost"]["tokens_out"] == 6 * 50
+
+
 def test_refusals_are_counted_as_such(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
     def refuse(number: int, body: dict[str, Any]) -> Reply | None:
         said = ["I'm sorry, but I can't help with that.", "no json at all"][number % 2 if number < 6 else 0]
@@ -135,7 +152,7 @@ def test_the_budget_stops_the_work_and_the_same_command_goes_on(
     assert not (tmp_path / "out").exists()
     with pytest.raises(StoppedError):
         grown(lopsided, server, tmp_path / "out", **options, max_calls=5)
-    assert len(server.requests) == 5
+    assert len(server.requests) == 6
     dataset = grown(lopsided, server, tmp_path / "out", **options, max_calls=50)
     assert len(server.paid) == len(set(server.paid)) == dataset.manifest["distilled"][0]["cost"]["calls"]
     again = grown(lopsided, server, tmp_path / "again", **options)
@@ -148,6 +165,12 @@ def test_the_cost_is_never_more_than_allowed(lopsided: Path, server: TeacherServ
         grown(lopsided, server, tmp_path / "out", **options, max_cost=6.0)
     # A call costs 0.15, and could cost a few units at the most: up to that the bound is used.
     assert 2.0 < len(server.paid) * 150 * 1000 / 1e6 <= 6.0
+
+    # A longer answer may be asked for; then that is its bound.
+    before = len(server.paid)
+    with pytest.raises(StoppedError, match="the next call may cost 10"):
+        grown(lopsided, server, tmp_path / "long", **options, max_cost=90.0, request='{"max_tokens": 100000}')
+    assert len(server.paid) == before
     server.usage = False
     with pytest.raises(PipelineError, match="bound the calls instead"):
         grown(lopsided, server, tmp_path / "other", **options, max_cost=20.0)
@@ -217,6 +240,25 @@ def test_the_key_is_in_no_file_and_no_line(
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
     out, err = capfd.readouterr()
     leaves_no_key([tmp_path, lopsided.parent], caplog.text, out, err)
+
+
+def test_what_was_not_begun_when_it_is_stopped_is_not_begun_any_more(
+    lopsided: Path, server: TeacherServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = ThreadPoolExecutor.submit
+    server.delay = 0.2
+
+    def stopped(self: ThreadPoolExecutor, *arguments: Any) -> Any:
+        if len(handed) == 20:
+            raise KeyboardInterrupt
+        handed.append(submit(self, *arguments))
+        return handed[-1]
+
+    handed: list[Any] = []
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", stopped)
+    with pytest.raises(StoppedError, match="go on with the same command"):
+        grown(lopsided, server, tmp_path / "out", write=300, concurrency=2)
+    assert len(server.requests) <= 4
 
 
 def test_two_commands_do_not_share_the_calls(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ class Answer:
     tokens_out: int | None = None
 
 
+def is_count(value: object) -> bool:
+    """Whether a value is a number of tokens; what others hand over may be anything."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
 class Teacher(Protocol):
     """A model that answers.
 
@@ -75,6 +80,10 @@ class Teacher(Protocol):
     batch: int
     workers: int
     one_a_call: bool
+
+    def most_tokens(self, request: Request) -> tuple[int, int]:
+        """How many tokens a call can take at the most, and how many it can give."""
+        ...
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """The answers, in the order of the requests."""

@@ -31,12 +31,11 @@ class Outcome(Generic[Value]):
 
 
 class Desk:
-    """A teacher, with what it was paid for. ``unreadable`` counts answers that had not the form asked for."""
+    """A teacher, with what it was paid for."""
 
     def __init__(self, teacher: Teacher, ledger: Ledger) -> None:
         self.teacher = teacher
         self.ledger = ledger
-        self.unreadable = 0
         self._stopped = threading.Event()
         self._error: BaseException | None = None  # the first one
         self._lock = threading.Lock()
@@ -63,7 +62,6 @@ class Desk:
                 value = None if answer.refusal else read(answer)
                 outcomes[i] = Outcome(value, answer, turn + 1)
             pending = [i for i in pending if (found := outcomes[i]) is None or found.value is None]
-            self.unreadable += len(pending)
             if not pending:
                 break
         return [outcome for outcome in outcomes if outcome is not None]
@@ -86,8 +84,8 @@ class Desk:
             return
         bar = tqdm(total=sum(map(len, batches)), desc=progress, unit="call", leave=None, disable=None)
         with bar, ThreadPoolExecutor(self.teacher.workers) as pool:
-            futures = [pool.submit(self._pay_one, batch) for batch in batches]
             try:
+                futures = [pool.submit(self._pay_one, batch) for batch in batches]
                 for future in as_completed(futures):
                     bar.update(future.result())
                     bar.set_postfix_str(self.ledger.told)
@@ -98,18 +96,16 @@ class Desk:
                 pool.shutdown(wait=False, cancel_futures=True)
                 if self._error is not None and isinstance(error, StoppedError):
                     raise self._error from None  # what else stopped did so because of it
-                if isinstance(error, KeyboardInterrupt):
-                    raise StoppedError(
-                        f"{self.ledger.path.parent}: stopped; finished calls are kept there; go on with the same "
-                        "command"
-                    ) from error
                 raise
 
     def _pay_one(self, batch: Mapping[str, Request]) -> int:
         if self._stopped.is_set():
             return 0
         try:
-            with self.ledger.reserved(list(batch.values())):
+            # Of a batch that was cut by a kill, some calls are finished.
+            missing = [request for key, request in batch.items() if self.ledger.find(key) is None]
+            tokens_in, tokens_out = map(sum, zip(*map(self.teacher.most_tokens, missing), strict=True))
+            with self.ledger.reserved(len(missing), tokens_in, tokens_out):
                 if self._stopped.is_set():  # while it waited for room in the budget
                     raise StoppedError(f"{self.ledger.path.parent}: stopped")
                 answers = self.teacher.answer(list(batch.values()))

@@ -12,13 +12,12 @@ from typing import Any
 
 from pipeline.artifacts import dump_jsonl, sync
 from pipeline.errors import PipelineError, StoppedError
-from pipeline.teacher.asking import Answer, Request
+from pipeline.teacher.asking import Answer, is_count
 
 log = logging.getLogger("pipeline.distill")
 
 CALLS = "calls.jsonl"
 _MILLION = 1_000_000
-_OVERHEAD = 64  # tokens of the roles and what is around them
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,6 @@ class Prices:
         if None in (self.tokens_in, self.tokens_out, tokens_in, tokens_out):
             return None
         return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / _MILLION  # type: ignore[operator]
-
-    def most(self, request: Request) -> float | None:
-        """The most that a call can cost: a token is a byte at least, and an answer has a bound."""
-        told = len(request.system.encode()) + len(json.dumps(request.content, ensure_ascii=False).encode())
-        return self.cost(told + _OVERHEAD, request.max_tokens)
 
 
 @dataclass(frozen=True)
@@ -81,15 +75,18 @@ class Ledger:
                 try:
                     found = json.loads(line)
                     key, answer = found.pop("key"), Answer(**found)
-                    if not (isinstance(key, str) and isinstance(answer.text, str)):
+                    texts, counts = (key, answer.text), (answer.tokens_in, answer.tokens_out)
+                    texts += tuple(each for each in (answer.finish, answer.refusal) if each is not None)
+                    if not all(isinstance(each, str) for each in texts):
+                        raise TypeError(key)
+                    if not all(n is None or is_count(n) for n in counts):
                         raise TypeError(key)
                 except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                     log.warning("%s, line %d: is damaged, that call is made again", self.path, number)
                     continue
                 if key not in self._answers:
-                    self._count(answer)
                     self.calls += 1
-                self._answers[key] = answer
+                self._take(key, answer)
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -99,20 +96,22 @@ class Ledger:
         return self._answers.get(key)
 
     @contextlib.contextmanager
-    def reserved(self, requests: list[Request]) -> Iterator[None]:
-        """Room in the budget for calls that are made, and kept, in the block.
+    def reserved(self, calls: int, tokens_in: int, tokens_out: int) -> Iterator[None]:
+        """Room in the budget for calls that are made, and kept, in the block, and for the most tokens of them all.
 
         Where there is none only because calls under way might cost their utmost, it is waited for what they do cost.
 
         Raises:
             StoppedError: there is none.
+            PipelineError: there can be none, as in ``keep``.
         """
         bounded = self.budget.max_cost is not None
-        most = sum(self.prices.most(request) or 0.0 for request in requests) if bounded else 0.0
+        most = (self.prices.cost(tokens_in, tokens_out) or 0.0) if bounded else 0.0
         with self._lock:
+            self._refuse_uncounted()
             while self._reserved and not self._has_room(most):
                 self._lock.wait()
-            if self.budget.max_calls is not None and self.calls + len(requests) > self.budget.max_calls:
+            if self.budget.max_calls is not None and self.calls + calls > self.budget.max_calls:
                 raise StoppedError(
                     f"--max_calls {self.budget.max_calls}: reached; finished calls are kept in {self.path}; go on with "
                     "the same command and a larger --max_calls"
@@ -123,14 +122,14 @@ class Ledger:
                     f"cost {most:.4f}; finished calls are kept in {self.path}; go on with the same command and a "
                     "larger --max_cost"
                 )
-            self.calls += len(requests)
+            self.calls += calls
             self._reserved += most
             self._under_way += 1
         try:
             yield
         except BaseException:
             with self._lock:
-                self.calls -= len(requests)
+                self.calls -= calls
             raise
         finally:
             with self._lock:
@@ -150,21 +149,23 @@ class Ledger:
             PipelineError: a budget cannot be kept, because the teacher does not say how many tokens it took.
         """
         with self._lock:
-            new = self.path.exists()
+            known = self.path.exists()
             with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.writelines(dump_jsonl({"key": key, **_short(answer)} for key, answer in answers.items()))
                 file.flush()
                 os.fsync(file.fileno())
-            if not new:
+            if not known:
                 sync(self.path.parent)
             for key, answer in answers.items():
-                self._answers[key] = answer
-                self._count(answer)
-            if self.budget.max_cost is not None and self._uncounted:
-                raise PipelineError(
-                    f"--max_cost {self.budget.max_cost:g}: expected the number of tokens in every answer, got none; "
-                    "bound the calls instead, by --max_calls"
-                )
+                self._take(key, answer)
+            self._refuse_uncounted()
+
+    def _refuse_uncounted(self) -> None:
+        if self.budget.max_cost is not None and self._uncounted:
+            raise PipelineError(
+                f"--max_cost {self.budget.max_cost:g}: expected the number of tokens in every answer, got none; "
+                "bound the calls instead, by --max_calls"
+            )
 
     @property
     def cost(self) -> float | None:
@@ -189,7 +190,12 @@ class Ledger:
             "price_out": self.prices.tokens_out,
         }
 
-    def _count(self, answer: Answer) -> None:
+    def _take(self, key: str, answer: Answer) -> None:
+        """Takes a finished call in; its tokens count once, however often it was written down."""
+        known = key in self._answers
+        self._answers[key] = answer
+        if known:
+            return
         if answer.tokens_in is None or answer.tokens_out is None:
             self._uncounted += 1
             return

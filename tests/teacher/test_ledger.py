@@ -45,14 +45,21 @@ def test_a_cut_last_line_does_not_count_and_spoils_nothing(tmp_path: Path, cut: 
 
 
 @pytest.mark.parametrize(
-    "line", ["", "null", "[]", "{}", '{"key": 1, "text": "a"}', '{"key": "z"}', '{"key": "z", "text": 1}', "{"]
+    "line",
+    [
+        *("", "null", "[]", "{}", "{", '{"key": 1, "text": "a"}', '{"key": "z"}', '{"key": "z", "text": 1}'),
+        '{"key": "z", "text": "a", "refusal": 1}',
+        '{"key": "z", "text": "a", "tokens_in": "1", "tokens_out": 1}',
+        '{"key": "z", "text": "a", "tokens_in": 1, "tokens_out": -1}',
+        f'{{"key": "z", "text": "a", "tokens_in": 1{"0" * 400}, "tokens_out": 1}}',
+    ],
 )
 def test_a_damaged_line_is_a_call_to_make_again(tmp_path: Path, line: str) -> None:
     first = ledger(tmp_path)
     first.keep({"a": Answer("a")})
     with first.path.open("a", encoding="utf-8") as file:
         file.write(f"{line}\n" + '{"key": "b", "text": "b"}\n')
-    second = ledger(tmp_path)
+    second = ledger(tmp_path, Prices(1.0, 1.0))
     assert (second.find("a"), second.find("b"), second.find("z")) == (Answer("a"), Answer("b"), None)
 
 
@@ -88,14 +95,14 @@ def test_cost_is_tokens_times_prices_and_unknown_without_them(tmp_path: Path) ->
 def test_calls_are_bounded_those_of_earlier_starts_included(tmp_path: Path) -> None:
     ledger(tmp_path).keep({"a": Answer("a"), "b": Answer("b")})
     bounded = ledger(tmp_path, budget=Budget(max_calls=4))
-    with bounded.reserved([REQUEST]):
+    with bounded.reserved(1, 0, 0):
         pass
-    with pytest.raises(RuntimeError), bounded.reserved([REQUEST]):
+    with pytest.raises(RuntimeError), bounded.reserved(1, 0, 0):
         raise RuntimeError  # a call that failed is given back
     with (
-        bounded.reserved([REQUEST]),
+        bounded.reserved(1, 0, 0),
         pytest.raises(StoppedError, match="larger --max_calls"),
-        bounded.reserved([REQUEST]),
+        bounded.reserved(1, 0, 0),
     ):
         pass
     assert bounded.calls == 4
@@ -103,26 +110,24 @@ def test_calls_are_bounded_those_of_earlier_starts_included(tmp_path: Path) -> N
 
 def test_no_call_is_begun_that_could_cost_too_much(tmp_path: Path) -> None:
     prices = Prices(1_000_000.0, 1_000_000.0)  # a token costs 1
-    most = prices.most(REQUEST)
-    assert most is not None
-    assert most >= len("system") + len(json.dumps({"order": "ordér"}, ensure_ascii=False).encode()) + 100
-    bounded = ledger(tmp_path, prices, Budget(max_cost=2 * most + 10))
+    most = (100, 60)
+    bounded = ledger(tmp_path, prices, Budget(max_cost=2 * sum(most) + 10))
     begun = threading.Event()
 
     def third() -> None:
-        with bounded.reserved([REQUEST]):
+        with bounded.reserved(1, *most):
             begun.set()
 
-    with bounded.reserved([REQUEST]):
-        with bounded.reserved([REQUEST]):
+    with bounded.reserved(1, *most):
+        with bounded.reserved(1, *most):
             waiting = threading.Thread(target=third)
             waiting.start()
             assert not begun.wait(0.2)  # two calls could cost nearly all
             bounded.keep({"a": Answer("a", tokens_in=5, tokens_out=5)})
         assert begun.wait(5)  # the second has cost less
     waiting.join()
-    bounded.keep({"c": Answer("c", tokens_in=int(most) + 1, tokens_out=0)})
-    with pytest.raises(StoppedError, match="larger --max_cost"), bounded.reserved([REQUEST]):
+    bounded.keep({"c": Answer("c", tokens_in=sum(most) + 1, tokens_out=0)})
+    with pytest.raises(StoppedError, match="larger --max_cost"), bounded.reserved(1, *most):
         pass
 
 
@@ -131,3 +136,15 @@ def test_a_budget_without_counted_tokens_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="bound the calls instead"):
         bounded.keep({"a": Answer("a")})
     assert ledger(tmp_path).find("a") == Answer("a")  # it is paid for all the same
+    again = ledger(tmp_path, Prices(1.0, 1.0), Budget(max_cost=5))
+    with pytest.raises(PipelineError, match="bound the calls instead"), again.reserved(1, 0, 0):
+        pytest.fail("one more call was begun")
+
+
+def test_a_call_that_is_written_down_twice_costs_once(tmp_path: Path) -> None:
+    first = ledger(tmp_path, Prices(1.0, 1.0))
+    for text in ("one", "other"):
+        first.keep({"a": Answer(text, tokens_in=3, tokens_out=4)})
+    for each in (first, ledger(tmp_path, Prices(1.0, 1.0))):
+        assert each.find("a") == Answer("other", tokens_in=3, tokens_out=4)
+        assert (each.tokens_in, each.tokens_out, len(each)) == (3, 4, 1)
