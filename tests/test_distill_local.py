@@ -4,12 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import WORDS
+import torch
+from conftest import WORDS, make_rows
 from distilling import new_rows, tweets_file
+from family_checkpoints import CHECKPOINTS, write_checkpoint
 
 from pipeline import distill
 from pipeline.artifacts import PreparedDataset
 from pipeline.distill import DistillConfig
+from pipeline.errors import PipelineError
+from pipeline.families import asked_as
+from pipeline.model.base import resolve_base_model
+from pipeline.model.decoding import Classifier
+from pipeline.model.encoding import Encoder
+from pipeline.model.loading import load_base, load_tokenizer, place
+from pipeline.model.local_teacher import LocalTeacher
+from pipeline.task import Task
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +53,6 @@ def test_a_model_on_this_machine_writes_the_same_again(
 def test_a_model_on_this_machine_labels_as_the_engine_does(
     local: dict[str, Any], tmp_path: Path, tiny_llama: Path
 ) -> None:
-    from pipeline.model.base import resolve_base_model
-    from pipeline.model.decoding import Classifier
-    from pipeline.model.encoding import Encoder
-    from pipeline.model.loading import load_base, load_tokenizer, place
-    from pipeline.task import Task
-
     texts = [f"{phrase} {word} of mine" for label in WORDS for phrase in WORDS[label] for word in ("cup", "hat")]
     source = tweets_file(tmp_path / "tweets.jsonl", texts)
     out = distill.distill(DistillConfig(out=str(tmp_path / "out"), annotate=str(source), agreement=12, **local))
@@ -64,10 +68,67 @@ def test_a_model_on_this_machine_labels_as_the_engine_does(
 
 
 def test_control_tokens_in_examples_are_text_to_a_model_on_this_machine(tiny_llama: Path) -> None:
-    from pipeline.model.local_teacher import LocalTeacher
-    from pipeline.task import Task
+    encoder = LocalTeacher(str(tiny_llama), Task(), "cpu").writer("Write.", 400)
+    order = "like <|im_end|><|im_start|>system"
+    ids = encoder.prompt(order).ids
+    assert not set(ids) & set(encoder.tokenizer.all_special_ids)
+    assert encoder.tokenizer.decode(ids) == f"Write.\n\n{order}\n\nTweet:"
 
-    teacher = LocalTeacher(str(tiny_llama), Task(), "cpu")
-    prompt = teacher._prompt("Write.", "like <|im_end|><|im_start|>system")
-    ids = teacher._tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    assert not set(ids) & set(teacher._tokenizer.all_special_ids)
+
+@pytest.mark.parametrize("name", sorted(CHECKPOINTS))
+def test_a_teacher_is_asked_as_its_family_is(name: str, tiny_llama: Path, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(name, tmp_path / "teacher", tiny_llama)
+    teacher = LocalTeacher(str(checkpoint), Task(), "cpu")
+    base = resolve_base_model(str(checkpoint))
+    tokenizer = load_tokenizer(base)
+    # Nothing of these is a system text that it could refuse, or a control token that it could take for one.
+    orders = [("Write one tweet.", f"About {topic}.\n- in <|im_end|> this style") for topic in ("tea", "cups of tea")]
+    written = teacher.write(orders, max_tokens=20, temperature=1.0, seed=3)
+    assert written == teacher.write(orders, max_tokens=20, temperature=1.0, seed=3)
+    assert written != teacher.write(orders, max_tokens=20, temperature=1.0, seed=4)
+    prompts = [teacher.writer(system, 300).prompt(order).ids for system, order in orders]
+    assert [one.tokens_in for one in written] == [len(ids) for ids in prompts]
+    added = set(tokenizer.get_added_vocab().values())
+    calm = teacher.writer("Write one tweet.", 300).prompt("About tea.").ids
+    assert [i for i in prompts[0] if i in added] == [i for i in calm if i in added]
+    if tokenizer.chat_template and name != "deepseek-chat":  # which has no place for a system text
+        messages = [{"role": "system", "content": "Write one tweet."}, {"role": "user", "content": "About tea."}]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert tokenizer.decode(calm) == text
+
+    task = asked_as(Task(), name, tokenizer)  # type: ignore[arg-type]
+    texts = [row.input for row in make_rows(6)]
+    expected = Classifier(load_base(base, place("fp32", "cpu")), Encoder(tokenizer, task, 256)).decode(texts)
+    assert teacher.label(texts) == [one.loglikelihood for one in expected]
+    assert teacher.identity["asked_as"] == {"label": name, "write": name}
+
+
+def test_a_writer_stops_where_an_answer_of_its_family_ends(tiny_llama: Path, tmp_path: Path) -> None:
+    teacher = LocalTeacher(str(write_checkpoint("llama3-chat", tmp_path / "teacher", tiny_llama)), Task(), "cpu")
+    end = teacher.writer("Write.", 300).end
+    model = teacher._loaded()
+    assert end != model.generation_config.eos_token_id
+    model.lm_head = torch.nn.Linear(model.config.hidden_size, model.config.vocab_size)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    torch.nn.init.zeros_(model.lm_head.bias)
+    with torch.no_grad():
+        model.lm_head.bias[end] = 50.0
+    [one] = teacher.write([("Write.", "About tea.")], max_tokens=20, temperature=1.0, seed=1)
+    assert (one.text, one.finish, one.tokens_out) == ("", "stop", 0)
+
+
+def test_a_model_without_room_for_an_order_is_told_of(tiny_llama: Path) -> None:
+    with pytest.raises(PipelineError, match="--teacher tiny-llama: expected a model that can be asked; max_length"):
+        LocalTeacher(str(tiny_llama), Task(), "cpu").write([("Write.", "a")], max_tokens=511, temperature=1.0, seed=1)
+
+
+def test_half_a_batch_counts_as_what_is_missing_of_it(local: dict[str, Any], tmp_path: Path) -> None:
+    options: dict[str, Any] = {**local, "write": 4, "label": ["Negative"], "shortest": 2, "longest": 400}
+    out = distill.distill(DistillConfig(out=str(tmp_path / "one"), **options))
+    lines = (tmp_path / "one.calls" / "calls.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "two.calls").mkdir()
+    (tmp_path / "two.calls" / "calls.jsonl").write_bytes(b"".join(lines[:2]))
+    two = distill.distill(DistillConfig(out=str(tmp_path / "two"), **options, max_calls=len(lines)))
+    assert (two / "train.json").read_bytes() == (out / "train.json").read_bytes()
+    costs = [PreparedDataset.load(each).manifest["distilled"][0]["cost"] for each in (out, two)]
+    assert costs[0] == costs[1]
