@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pipeline import cli, growing
 from pipeline.artifacts import SPLITS, PreparedDataset, Row, refuse_existing
-from pipeline.distilled import Growth, reasons, write_folder
+from pipeline.distilled import Growth, lines_of, reasons, write_folder
 from pipeline.errors import PipelineError, StoppedError, did_you_mean
 from pipeline.locking import LOCK, Lock
 from pipeline.task import Task
 
 if TYPE_CHECKING:
+    from pipeline.dataset.annotating import Unlabelled
     from pipeline.dataset.written import Rules
     from pipeline.growing import Grown
     from pipeline.teacher.asking import Teacher
@@ -123,16 +125,18 @@ def distill(config: DistillConfig) -> Path:
                 f"({', '.join(f'{label} {n:,}' for label, n in counts.items())}); name one by --label, or raise --grow"
             )
         log.info("to be written: %s", ", ".join(f"{n:,} {label}" for label, n in amounts.items()))
+    # Whatever is wrong with a file is told before anything is paid for.
     scenes = _scenes(config, task)
+    found = None if config.annotate is None else _unlabelled(config, config.annotate, dataset, rows["train"])
     with _desk(config, task, out, extra) as desk:
-        grown, agreed = _grow(config, desk, dataset, rows, amounts, scenes)
+        grown, agreed = _grow(config, desk, dataset, rows, amounts, scenes, found)
         if not grown.kept:
             why = ", ".join(f"{reason} {n:,}" for reason, n in reasons(grown).items())
             raise PipelineError(
                 f"{config.teacher}: expected tweets to add, got none that can be used: {why or 'no tweet at all'}; the "
                 f"calls are in {desk.ledger.path}"
             )
-        growth = Growth(grown, agreed, amounts, scenes, None if config.scenes is None else _scenes_path(config.scenes))
+        growth = Growth(grown, agreed, amounts, scenes, found)
         content = write_folder(config, out, dataset, rows, desk, growth)
     _tell(content["distilled"][-1], grown, agreed, desk.ledger)
     return out
@@ -239,6 +243,8 @@ def _desk(config: DistillConfig, task: Task, out: Path, extra: Mapping[str, Any]
     folder = out.with_name(f"{out.name}.calls")
     # Before the folder: a teacher that is not to be had leaves nothing behind.
     teacher = _teacher(config, task, extra)
+    if not os.path.isdir(folder):  # noqa: PTH112 - no error where the name is too long
+        refuse_existing(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with Lock(folder, "is distilling into it") as lock:
         lock.take()
@@ -286,11 +292,12 @@ def _grow(
     rows: Mapping[str, Sequence[Row]],
     amounts: Mapping[str, int],
     scenes: "Scenes | None",
+    found: "Unlabelled | None",
 ) -> "tuple[Grown, dict[str, Any] | None]":
     """New examples, and the agreement on validation rows where it is wanted."""
     from pipeline.dataset.records import Example
 
-    task, options = dataset.task, dataset.manifest.get("options") or {}
+    task = dataset.task
     meanings = None if scenes is None else scenes.meanings
     real = {split: [Example(row.id, row.input, row.output) for row in part] for split, part in rows.items()}
     # First: a teacher that does not know the task should not be paid for more.
@@ -298,29 +305,36 @@ def _grow(
     if config.agreement:
         agreed = growing.agree(desk, rows["val"], config.agreement, task, meanings, config.seed)
     rules = _rules(config, dataset, rows["train"])
-    if config.annotate is None and scenes is not None:
-        order = growing.Order(
-            config.per_call, config.examples, config.longest, config.temperature, config.check, config.seed
+    if found is not None:
+        grown = growing.annotate_tweets(
+            desk, found.examples, found.human, config.label, task, meanings, rules, real, config.seed
         )
-        first = 1 + _last_number(rows["train"], growing.WRITTEN)
-        return growing.write_tweets(desk, amounts, task, scenes, order, rules, real, rows["train"], first), agreed
+        grown.dropped = [*found.dropped, *grown.dropped]
+        return grown, agreed
+    if scenes is None:
+        raise AssertionError("nothing to do")
+    order = growing.Order(
+        config.per_call, config.examples, config.longest, config.temperature, config.check, config.seed
+    )
+    first = 1 + _last_number(dataset, rows["train"])
+    return growing.write_tweets(desk, amounts, task, scenes, order, rules, real, rows["train"], first), agreed
+
+
+def _unlabelled(config: DistillConfig, path: str, dataset: PreparedDataset, train: Sequence[Row]) -> "Unlabelled":
+    """The tweets to be labelled, read as those of the data set were."""
     from pipeline.dataset.annotating import read_unlabelled
 
-    found = read_unlabelled(
-        config.annotate or "",
-        task.labels,
+    options = dataset.manifest.get("options") or {}
+    return read_unlabelled(
+        path,
+        dataset.task.labels,
         text_column=config.text_column,
         label_column=config.label_column,
         mapping=options.get("labels"),
         drop_retweets=options.get("drop_retweets", True),
         drop_links=options.get("drop_links", True),
-        prefix=_prefix(rows["train"]),
+        prefix=_prefix(train),
     )
-    grown = growing.annotate_tweets(
-        desk, found.examples, found.human, config.label, task, meanings, rules, real, config.seed
-    )
-    grown.dropped = [*found.dropped, *grown.dropped]
-    return grown, agreed
 
 
 def _prefix(train: Sequence[Row]) -> str:
@@ -329,8 +343,12 @@ def _prefix(train: Sequence[Row]) -> str:
     return f"{growing.LABELLED}{f'{len(taken) + 1}:' if taken else ''}"
 
 
-def _last_number(train: Sequence[Row], prefix: str) -> int:
-    return max((int(row.id.removeprefix(prefix)) for row in train if row.id.startswith(prefix)), default=0)
+def _last_number(dataset: PreparedDataset, train: Sequence[Row]) -> int:
+    """The largest number of a tweet that was written before, whether it was used or not."""
+    names = [row.id for row in train] + [str(row.get("id")) for row in lines_of(dataset, "dropped.jsonl")]
+    return max(
+        (int(name.removeprefix(growing.WRITTEN)) for name in names if name.startswith(growing.WRITTEN)), default=0
+    )
 
 
 def _rules(config: DistillConfig, dataset: PreparedDataset, train: Sequence[Row]) -> "Rules":

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import hashlib
 import random
 import shutil
 from collections import Counter
@@ -17,13 +18,13 @@ from pipeline.artifacts import (
     dump_rows,
     new_folder,
     read_jsonl,
-    sha256_of,
     write_manifest,
     write_text,
 )
 from pipeline.growing import WRITTEN, Grown
 
 if TYPE_CHECKING:
+    from pipeline.dataset.annotating import Unlabelled
     from pipeline.distill import DistillConfig
     from pipeline.teacher.desk import Desk
     from pipeline.teacher.scenes import Scenes
@@ -44,14 +45,15 @@ _KEPT = ("val.json", "test.json", "rejected.jsonl", "conflicts.jsonl", "suspects
 class Growth:
     """What was done: tweets ``amounts`` wanted of each class, what came of it, and the agreement on validation rows.
 
-    ``scenes`` and their file are None where none were used.
+    ``scenes`` and ``found``, the tweets of a file, are None where none were used. Both are as they were read, whatever
+    became of their files meanwhile.
     """
 
     grown: Grown
     agreed: dict[str, Any] | None
     amounts: Mapping[str, int]
     scenes: "Scenes | None"
-    scenes_file: Path | None
+    found: "Unlabelled | None"
 
 
 def reasons(grown: Grown) -> dict[str, int]:
@@ -93,20 +95,20 @@ def write_folder(
                 shutil.copyfile(dataset.verified(name), folder / name)
         write_text(folder / "train.json", dump_rows(row.to_json() for row in train))
         dropped = [row.to_json() for row in grown.dropped]
-        before = {name: _lines(dataset, name) for name in ("dropped.jsonl", "distilled.jsonl")}
+        before = {name: lines_of(dataset, name) for name in ("dropped.jsonl", "distilled.jsonl")}
         write_text(folder / "dropped.jsonl", dump_jsonl([*before["dropped.jsonl"], *dropped]))
         traces = [
             {"id": row.id, "label": row.output, "teacher": row.teacher, **grown.traces.get(row.id, {})} for row in new
         ]
         write_text(folder / "distilled.jsonl", dump_jsonl([*before["distilled.jsonl"], *traces]))
-        if growth.scenes_file is not None:
-            shutil.copyfile(growth.scenes_file, folder / "scenes.yaml")
+        if growth.scenes is not None:
+            (folder / "scenes.yaml").write_bytes(growth.scenes.source)
         _write_pages(config, folder, dataset, content, {**rows, "train": train})
         write_manifest(folder, PreparedDataset.kind, dataset.task, content)
     return content
 
 
-def _lines(dataset: PreparedDataset, name: str) -> list[Any]:
+def lines_of(dataset: PreparedDataset, name: str) -> list[Any]:
     """The lines of a file that the parent may lack."""
     return read_jsonl(dataset.verified(name)) if name in dataset.manifest["files"] else []
 
@@ -116,12 +118,12 @@ def _step(config: "DistillConfig", desk: "Desk", growth: Growth) -> dict[str, An
     from pipeline.teacher.asking import prompts_sha256
 
     options = dataclasses.asdict(config)
-    grown, scenes, file = growth.grown, growth.scenes, growth.scenes_file
+    grown, scenes, found = growth.grown, growth.scenes, growth.found
     return {
         "how": "written" if config.annotate is None else "labelled",
         "teacher": {"name": desk.teacher.name, **desk.teacher.identity},
-        "scenes": file and {"file": file.name, "sha256": sha256_of(file)},
-        "source": config.annotate and {"file": config.annotate, "sha256": sha256_of(Path(config.annotate))},
+        "scenes": scenes and {"file": scenes.file, "sha256": hashlib.sha256(scenes.source).hexdigest()},
+        "source": found and {"file": config.annotate, "sha256": found.sha256},
         "prompts_sha256": prompts_sha256([] if scenes is None else scenes.prompts),
         "wanted": dict(growth.amounts) or None,
         "asked": grown.asked or None,
@@ -211,8 +213,8 @@ def _write_pages(
         for row in draw.sample(own, min(len(own), _SAMPLES[synthetic]))
     ]
     context: Any = {
-        "rejected": _lines(dataset, "rejected.jsonl"),
-        "conflicts": _lines(dataset, "conflicts.jsonl"),
+        "rejected": lines_of(dataset, "rejected.jsonl"),
+        "conflicts": lines_of(dataset, "conflicts.jsonl"),
         "suspects": suspects,
         "samples": samples,
     }

@@ -33,6 +33,7 @@ _SHOWN = 280
 # Every tweet asked for is paid for: a round asks for no more than this many times what is missing, whatever the yield.
 _MOST_AT_ONCE = 3
 _BARREN = 3  # rounds without a single new tweet, after which a class is given up
+_TRIED = 8  # calls, after a round without one
 _MOST_ASKED = 20  # times the tweets that are wanted
 
 
@@ -151,7 +152,9 @@ def write_tweets(
         got, barren, asked = 0, 0, 0
         while got < amount and barren < _BARREN and asked < _MOST_ASKED * amount + per_call:
             times = min(asked / max(got, 1), _MOST_AT_ONCE) if asked else 1.0
-            batch = [next(requests) for _ in range(math.ceil((amount - got) * max(times, 1.0) / per_call))]
+            calls = math.ceil((amount - got) * max(times, 1.0) / per_call)
+            # A teacher that has just written nothing of use is not paid much to do so again.
+            batch = [next(requests) for _ in range(min(calls, _TRIED) if barren else calls)]
             asked += len(batch) * per_call
             found = _round(desk, label, batch, task, scenes, order, rules, real, grown, numbers, per_call)
             grown.kept += found[: amount - got]

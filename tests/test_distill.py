@@ -15,7 +15,7 @@ from distilling import KEY, LONG_TWEET, ROOT, config, grown, new_rows, reasons, 
 from teacher_server import TeacherServer, sentence
 
 from pipeline import distill
-from pipeline.artifacts import PreparedDataset, read_json, read_jsonl
+from pipeline.artifacts import PreparedDataset, read_json, read_jsonl, sha256_of
 from pipeline.errors import PipelineError
 from pipeline.growing import wanted
 
@@ -147,7 +147,11 @@ def test_a_teacher_that_repeats_itself_is_given_up(
     assert len(new_rows(dataset)) == 1
     assert "Negative: 1 of the 20 tweets wanted" in caplog.text
     assert dataset.manifest["distilled"][0]["wanted"] == {"Negative": 20}
+    asked = len(server.requests)
     server.write = lambda content, seed: "[]"
+    with pytest.raises(PipelineError, match="got none that can be used: no answer 36"):
+        grown(lopsided, server, tmp_path / "much", write=100)
+    assert len(server.requests) - asked == 3 * (20 + 8 + 8)  # each is asked three times
     with pytest.raises(PipelineError, match="got none that can be used: no answer"):
         grown(lopsided, server, tmp_path / "none")
     assert not (tmp_path / "none").exists()
@@ -219,6 +223,42 @@ def test_tweets_of_a_file_are_labelled(lopsided: Path, server: TeacherServer, tm
     assert twice.manifest["synthetic"]["rows"] == 5
 
 
+def test_files_count_as_they_were_when_they_were_read(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
+    tweets = tweets_file(tmp_path / "tweets.jsonl", ["love this new hat of mine"])
+    scenes = tmp_path / "scenes.yaml"
+    scenes.write_bytes((ROOT / "pipeline" / "configs" / "scenes" / "bitcoin.yaml").read_bytes())
+    before = {path: sha256_of(path) for path in (tweets, scenes)}
+
+    def edit(number: int, body: dict[str, Any]) -> None:
+        for path in before:
+            path.write_text("about: nothing", encoding="utf-8")
+
+    server.script = edit
+    options: dict[str, Any] = {"write": None, "annotate": str(tweets), "label": [], "scenes": str(scenes)}
+    dataset = grown(lopsided, server, tmp_path / "out", **options)
+    [step] = dataset.manifest["distilled"]
+    assert (step["source"]["sha256"], step["scenes"]["sha256"]) == tuple(before.values())
+    assert sha256_of(dataset.folder / "scenes.yaml") == before[scenes]
+
+
+def test_a_file_that_cannot_be_labelled_costs_nothing(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
+    (tmp_path / "tweets.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    options: dict[str, Any] = {"write": None, "annotate": str(tmp_path / "tweets.csv"), "label": [], "agreement": 5}
+    with pytest.raises(PipelineError, match=r"tweets\.csv"):
+        grown(lopsided, server, tmp_path / "out", **options)
+    assert not server.requests
+
+
+@pytest.mark.parametrize(("name", "said"), [("out", "already exists"), ("o" * 252, "too long")])
+def test_finished_calls_need_a_folder(
+    lopsided: Path, server: TeacherServer, tmp_path: Path, name: str, said: str
+) -> None:
+    (tmp_path / "out.calls").write_text("mine")
+    with pytest.raises(PipelineError, match=rf"{name}.calls: .*{said}"):
+        grown(lopsided, server, tmp_path / name)
+    assert not server.requests
+
+
 def test_agreement_with_people_on_a_file_and_on_validation_rows(
     lopsided: Path, server: TeacherServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -240,11 +280,14 @@ def test_agreement_with_people_on_a_file_and_on_validation_rows(
 def test_chained_steps_count_all_synthetic_rows(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
     one = grown(lopsided, server, tmp_path / "one")
     two = grown(one.folder, server, tmp_path / "two", label=["Neutral"], write=4, examples=2)
-    assert [row.id for row in new_rows(two)] == [f"written:{i}" for i in range(1, 11)]
+    # Of ten tweets six were wanted; the numbers of the others are not given again.
+    assert [row.id for row in new_rows(two)] == [f"written:{i}" for i in (*range(1, 7), *range(11, 15))]
     assert two.manifest["synthetic"]["classes"] == {"Negative": 6, "Neutral": 4, "Positive": 0}
     assert [step["added"] for step in two.manifest["distilled"]] == [{"Negative": 6}, {"Neutral": 4}]
     assert two.manifest["parents"]["dataset"]["sha256"] == one.sha256
     assert len(read_jsonl(two.folder / "distilled.jsonl")) == 10
+    numbers = [row["id"] for row in read_jsonl(two.folder / "dropped.jsonl")] + [row.id for row in new_rows(two)]
+    assert len(numbers) == len(set(numbers))
     shown = {text for order in server.orders()[2:] for text in order["examples"]}
     assert not shown & {row.input for row in new_rows(two)}
 

@@ -14,11 +14,15 @@ from pipeline.errors import PipelineError
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """``examples`` have an empty label; ``human`` maps ids to the labels that people gave, as far as there are some."""
+    """``examples`` have an empty label; ``human`` maps ids to the labels that people gave, as far as there are some.
+
+    ``sha256`` is that of the file.
+    """
 
     examples: Sequence[Example]
     dropped: Sequence[Dropped]
     human: dict[str, str]
+    sha256: str | None
 
 
 def read_unlabelled(
@@ -73,4 +77,4 @@ def read_unlabelled(
         for number, cell in zip(table.numbers, table.values[label], strict=True):
             if (found := class_of(cell)) is not None:
                 human[f"{prefix}{number}"] = found
-    return Unlabelled(sifted.kept, sifted.dropped, human)
+    return Unlabelled(sifted.kept, sifted.dropped, human, table.files[0].sha256)

@@ -64,7 +64,8 @@ def most_of_an_answer(extra: Mapping[str, Any], usual: int) -> int | None:
         extra: as in ``Endpoint``.
         usual: what a call says without it.
     """
-    bounds = [bound for name in _BOUNDS if (bound := ({"max_tokens": usual} | extra).get(name)) is not None]
+    body = {"max_tokens": usual, **extra}
+    bounds = [bound for name in _BOUNDS if (bound := body.get(name)) is not None]
     return max(bounds) if bounds and all(map(is_count, bounds)) else None
 
 

@@ -75,11 +75,7 @@ class Ledger:
                 try:
                     found = json.loads(line)
                     key, answer = found.pop("key"), Answer(**found)
-                    texts, counts = (key, answer.text), (answer.tokens_in, answer.tokens_out)
-                    texts += tuple(each for each in (answer.finish, answer.refusal) if each is not None)
-                    if not all(isinstance(each, str) for each in texts):
-                        raise TypeError(key)
-                    if not all(n is None or is_count(n) for n in counts):
+                    if not (isinstance(key, str) and _is_sound(answer)):
                         raise TypeError(key)
                 except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                     log.warning("%s, line %d: is damaged, that call is made again", self.path, number)
@@ -202,6 +198,15 @@ class Ledger:
         self.tokens_in += answer.tokens_in
         self.tokens_out += answer.tokens_out
         self._spent += self.prices.cost(answer.tokens_in, answer.tokens_out) or 0.0
+
+
+def _is_sound(answer: Answer) -> bool:
+    """Whether what was read has the types that it should have."""
+    return (
+        isinstance(answer.text, str)
+        and all(isinstance(each, str | None) for each in (answer.finish, answer.refusal))
+        and all(n is None or is_count(n) for n in (answer.tokens_in, answer.tokens_out))
+    )
 
 
 def _short(answer: Answer) -> dict[str, Any]:

@@ -19,7 +19,8 @@ _LISTS = ("scenes", "voices", "prompts")
 class Scenes:
     """``meanings`` says of each class what it means, ``styles`` has texts in its style, which may be none.
 
-    The ``prompts`` hold the slots ``{about} {label} {meaning} {scene} {voice}``.
+    The ``prompts`` hold the slots ``{about} {label} {meaning} {scene} {voice}``. ``file`` is the name of the file that
+    they were read from, ``source`` its content.
     """
 
     about: str
@@ -28,6 +29,8 @@ class Scenes:
     voices: Sequence[str]
     prompts: Sequence[str]
     styles: Mapping[str, Sequence[str]]
+    file: str
+    source: bytes
 
     def prompt(self, number: int, label: str, scene: str, voice: str) -> str:
         """A variant of the prompt with its slots filled, each once: braces in what is filled in mean nothing."""
@@ -44,7 +47,8 @@ def read_scenes(path: Path, labels: Sequence[str]) -> Scenes:
     """
     try:
         # Nodes and not values: they know their lines.
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        source = path.read_bytes()
+        root = yaml.compose(source.decode(), Loader=yaml.SafeLoader)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise PipelineError(f"{path}: expected a YAML file in UTF-8; {first_line(error)}{_where(error)}") from error
     found = _mapping(path, root, "the file")
@@ -79,6 +83,8 @@ def read_scenes(path: Path, labels: Sequence[str]) -> Scenes:
         meanings={label: _text(path, meanings[label][1], label) for label in labels},
         styles={label: _texts(path, node, label) for label, (_, node) in styles.items()},
         **lists,
+        file=path.name,
+        source=source,
     )
 
 
