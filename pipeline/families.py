@@ -17,7 +17,7 @@ from pipeline.task import Task
 Name = Literal["alpaca", "baichuan2", "chatglm3", "phi4", "llama2-chat", "llama3-chat", "deepseek-chat", "chat"]
 
 # What control tokens look like in the table.
-_CONTROL = re.compile(r"<[|｜][^|｜]+[|｜]>|<reserved_\d+>|\[gMASK\]|<sop>|<s>")
+_CONTROL = re.compile(r"<[|｜][^|｜]+[|｜]>|<reserved_\d+>|\[gMASK\]|<sop>|</?s>")
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,15 @@ class Family:
 
     ``prompt`` None leaves the task's own template, Alpaca's unless the user has another; () takes the chat template of
     the tokenizer. ``before_label`` stands between prompt and label, ``end`` is the control token that ends an answer
-    (None: the tokenizer's end of sequence). ``lora_targets`` are the linear layers, ``()`` where they differ from model
-    to model. The signs, ``model_type``, ``converted_from``, ``control`` (a token) and ``in_chat_template``, must all
-    hold.
+    (None: the tokenizer's end of sequence). ``turn`` is what stands between two tweets of a chat, with a slot for the
+    label that answers the first. The signs, ``model_type``, ``converted_from``, ``control`` (a token) and
+    ``in_chat_template``, must all hold.
     """
 
-    title: str
     prompt: tuple[str, ...] | None
     before_label: str = ""
     end: str | None = None
-    lora_targets: tuple[str, ...] = ()
+    turn: tuple[str, ...] | None = None
     model_type: str | None = None
     converted_from: str | None = None
     control: str | None = None
@@ -52,25 +51,23 @@ class Family:
         return all(holds(sign) for sign, holds in signs if sign is not None) and not self.lacks(tokenizer)
 
     def lacks(self, tokenizer: Any) -> list[str]:
-        """Control tokens of the prompt and of its end that a tokenizer does not have."""
-        needed = _CONTROL.findall("".join(self.prompt or ())) + ([self.end] if self.end else [])
+        """Control tokens of the prompt, of its end and of further turns that a tokenizer does not have."""
+        needed = _CONTROL.findall("".join([*(self.prompt or ()), *(self.turn or ()), self.end or ""]))
         return sorted(set(needed) - tokenizer.get_added_vocab().keys())
 
-
-_LLAMA_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 # The first row that shows is taken. Weights are read in bf16 or fp32 whatever they are stored in; decoding pads on the
 # left, training does not pad, and no loss goes by the padding token, which is the end token of some: so nothing of that
 # differs. Prompts as their makers give them: see docs/families.md.
 FAMILIES: dict[Name, Family] = {
     "baichuan2": Family(
-        title="Baichuan2-7B, converted by pipeline.convert",
+        # Baichuan2-7B, converted by pipeline.convert
         prompt=("{instruction}", "<reserved_106>", "{input}", "<reserved_107>"),
-        lora_targets=_LLAMA_LAYERS,
+        turn=("<reserved_107>", "{label}", "<reserved_106>"),
         converted_from="baichuan2",
     ),
     "chatglm3": Family(
-        title="ChatGLM3-6B, converted by pipeline.convert",
+        # ChatGLM3-6B, converted by pipeline.convert
         # Its tokenizer puts a space before each text: the line break is one of its own, before the answer as well.
         prompt=(
             "[gMASK]<sop><|system|>",
@@ -82,53 +79,58 @@ FAMILIES: dict[Name, Family] = {
             "<|assistant|>",
             "\n",
         ),
-        lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"),
+        turn=("<|assistant|>", "\n", "{label}", "<|user|>", "\n"),
         converted_from="chatglm3",
     ),
     "phi4": Family(
-        title="Phi-4",
+        # Phi-4
         prompt=(
             "<|im_start|>system<|im_sep|>{instruction}<|im_end|><|im_start|>user<|im_sep|>{input}<|im_end|>"
             "<|im_start|>assistant<|im_sep|>",
         ),
+        turn=("<|im_end|><|im_start|>assistant<|im_sep|>{label}<|im_end|><|im_start|>user<|im_sep|>",),
         end="<|im_end|>",
-        lora_targets=("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
         model_type="phi3",
         control="<|im_sep|>",
     ),
     "llama3-chat": Family(
-        title="Llama 3 Instruct",
+        # Llama 3 Instruct
         prompt=(
             "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n{instruction}<|eot_id|>"
             "<|start_header_id|>user<|end_header_id|>\n\n{input}<|eot_id|>"
             "<|start_header_id|>assistant<|end_header_id|>\n\n",
         ),
+        turn=(
+            "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n{label}<|eot_id|>"
+            "<|start_header_id|>user<|end_header_id|>\n\n",
+        ),
         end="<|eot_id|>",
-        lora_targets=_LLAMA_LAYERS,
         model_type="llama",
         control="<|eot_id|>",
         in_chat_template="<|start_header_id|>",
     ),
     "llama2-chat": Family(
-        title="Llama 2 chat",
+        # Llama 2 chat
         prompt=("<s>[INST] <<SYS>>\n{instruction}\n<</SYS>>\n\n{input} [/INST]",),
-        lora_targets=_LLAMA_LAYERS,
+        turn=(" [/INST] {label} </s><s>[INST] ",),
         model_type="llama",
         in_chat_template="<<SYS>>",
     ),
     "deepseek-chat": Family(
-        title="DeepSeek-LLM chat",
+        # DeepSeek-LLM chat
         # It knows no system prompt.
         prompt=("<｜begin▁of▁sentence｜>User: {instruction}\n\n{input}\n\nAssistant:",),
+        turn=("\n\nAssistant: {label}<｜end▁of▁sentence｜>User: ",),
         before_label=" ",
         end="<｜end▁of▁sentence｜>",
-        lora_targets=_LLAMA_LAYERS,
         model_type="llama",
         control="<｜begin▁of▁sentence｜>",
         in_chat_template="Assistant:",
     ),
-    "chat": Family(title="any other with a chat template: Qwen, SmolLM2, ...", prompt=(), in_chat_template="{"),
-    "alpaca": Family(title="LLaMA and every model without a chat template", prompt=None),
+    # Any other with a chat template: Qwen, SmolLM2, ...
+    "chat": Family(prompt=(), in_chat_template="{"),
+    # LLaMA and every model without a chat template
+    "alpaca": Family(prompt=None),
 }
 
 
@@ -163,7 +165,25 @@ def asked_as(task: Task, name: Name, tokenizer: Any) -> Task:
             f"--family {name}: expected a tokenizer with the control token{'s' * (len(missing) > 1)} "
             f"{', '.join(missing)}; this one is of another family, leave --family out to recognise it"
         )
-    return dataclasses.replace(task, template=family.prompt, before_label=family.before_label, end=family.end)
+    return dataclasses.replace(
+        task, template=family.prompt, before_label=family.before_label, end=family.end, turn=family.turn
+    )
+
+
+def _turn_of(tokenizer: Any, messages: list[dict[str, str]], tweet: str, answer: str) -> tuple[str, ...] | None:
+    """What a chat template puts between the tweet at the end of these messages and a next one; None where it cannot."""
+    following = "FOLLOWING-SLOT"
+    try:
+        several = tokenizer.apply_chat_template(
+            [*messages, {"role": "assistant", "content": answer}, {"role": "user", "content": following}],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
+        )
+    except Exception:  # templates are programs, which raise what they like
+        return None
+    found = re.search(f"{tweet}(.*){following}", several, re.DOTALL)
+    return (found[1].replace(answer, "{label}"),) if found and found[1].count(answer) == 1 else None
 
 
 def _chat_template(tokenizer: Any) -> str:
@@ -208,6 +228,7 @@ def _as_in_chat(task: Task, tokenizer: Any) -> Task:
                 template=(template.replace(instruction, "{instruction}").replace(tweet, "{input}"),),
                 before_label=before_label,
                 end=min(added, key=rest.index, default=None),
+                turn=_turn_of(tokenizer, messages, tweet, answer),
             )
     raise PipelineError(
         f"--family chat: expected a chat template with a place for a question and an answer; {why}; use --family alpaca"

@@ -40,7 +40,8 @@ class Task:
     ``labels`` has an order: of the confusion matrix, of every array of probabilities, and, where the classes
     are ordered, from low to high. ``template`` is a text, or pieces that a tokenizer sees one by one and in which
     control tokens are written out, as ``families`` has them. An answer is ``before_label``, a label and the control
-    token ``end``, None for the tokenizer's end of sequence.
+    token ``end``, None for the tokenizer's end of sequence. ``turn`` is what a chat has between a tweet that was
+    answered, by the label in its slot ``{label}``, and the next one; None where there are no turns.
     """
 
     labels: tuple[str, ...] = SENTIMENT_LABELS
@@ -48,6 +49,7 @@ class Task:
     template: str | tuple[str, ...] = ALPACA_TEMPLATE
     before_label: str = ""
     end: str | None = None
+    turn: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.labels) <= 20:
@@ -69,6 +71,8 @@ class Task:
                 raise PipelineError(f"template: expected {slot} exactly once, found it {template.count(slot)} times")
         if template.index("{instruction}") > template.index("{input}"):
             raise PipelineError("template: expected {instruction} before {input}")
+        if self.turn is not None and "".join(self.turn).count("{label}") != 1:
+            raise PipelineError("turn: expected {label} exactly once")
 
     @cached_property
     def _label_of(self) -> dict[str, str]:
@@ -108,6 +112,7 @@ class Task:
             "template": self.template if isinstance(self.template, str) else list(self.template),
             "before_label": self.before_label,
             "end": self.end,
+            **({} if self.turn is None else {"turn": list(self.turn)}),
         }
 
     @classmethod
@@ -119,14 +124,16 @@ class Task:
         """
         labels, instruction, template = (value.get(key) for key in ("labels", "instruction", "template"))
         before_label, end = value.get("before_label", ""), value.get("end")
-        if isinstance(template, list):
-            template = tuple(map(str, template))
+        template, turn = (
+            tuple(map(str, each)) if isinstance(each, list) else each for each in (template, value.get("turn"))
+        )
         if not (
             isinstance(labels, Sequence)
             and isinstance(instruction, str)
             and isinstance(template, str | tuple)
             and isinstance(before_label, str)
             and isinstance(end, str | None)
+            and isinstance(turn, tuple | None)
         ):
             raise PipelineError("task: expected labels (a list), instruction and template (texts) in the manifest")
-        return cls(tuple(str(label) for label in labels), instruction, template, before_label, end)
+        return cls(tuple(str(label) for label in labels), instruction, template, before_label, end, turn)

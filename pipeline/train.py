@@ -400,12 +400,13 @@ def _fingerprint(
     """
     options = {name: value for name, value in _flat(_options(config)).items() if name not in _ELSEWHERE}
     packages = ("torch", "transformers", "peft", *(("bitsandbytes",) if placement.quantised else ()))
+    one_turn = dataclasses.replace(task, turn=None)  # a training has no more
     return {
         **options,
         "dataset": dataset.sha256,
         "base_model": base.fingerprint,
         # A tokenizer's own template may hold the date. What is asked as always needs no word.
-        **({} if config.family == "alpaca" else {"family": config.family, "prompt": task.to_json()}),
+        **({} if config.family == "alpaca" else {"family": config.family, "prompt": one_turn.to_json()}),
         "precision": placement.precision,
         "dtype": str(placement.dtype).removeprefix("torch."),
         "device": placement.device,

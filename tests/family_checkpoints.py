@@ -21,7 +21,8 @@ LLAMA3 = (
 )
 LLAMA2 = (
     "{% for m in messages %}{% if m.role == 'system' %}<s>[INST] <<SYS>>\n{{ m.content }}\n<</SYS>>\n\n"
-    "{% elif m.role == 'user' %}{{ m.content }} [/INST]{% else %} {{ m.content }} </s>{% endif %}{% endfor %}"
+    "{% elif m.role == 'user' %}{% if loop.first or loop.previtem.role != 'system' %}<s>[INST] {% endif %}"
+    "{{ m.content }} [/INST]{% else %} {{ m.content }} </s>{% endif %}{% endfor %}"
 )
 DEEPSEEK = (
     "<｜begin▁of▁sentence｜>{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"

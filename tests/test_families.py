@@ -55,10 +55,17 @@ def test_a_base_model_without_a_chat_template_is_asked_as_alpaca(checkpoints: di
     assert family_of(base, tokenizer) == "alpaca"
 
 
+# As docs/families.md has them.
+OTHER_LAYERS = {
+    "phi4": "qkv_proj o_proj gate_up_proj down_proj",
+    "chatglm3": "q_proj k_proj v_proj o_proj gate_up_proj down_proj",
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_the_layers_of_the_table_are_those_of_the_model(checkpoints: dict[str, BaseModel], name: str) -> None:
-    if targets := FAMILIES[name].lora_targets:  # type: ignore[index]
-        assert {path.rsplit(".", 1)[-1] for path in linear_layers(without_weights(checkpoints[name]))} == set(targets)
+def test_the_layers_that_are_documented_are_those_of_the_model(checkpoints: dict[str, BaseModel], name: str) -> None:
+    found = {path.rsplit(".", 1)[-1] for path in linear_layers(without_weights(checkpoints[name]))}
+    assert found == set(OTHER_LAYERS.get(name, "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj").split())
 
 
 # What stands in each prompt, text by text, as facts about these models give it; None is the slot of a control token.
@@ -111,6 +118,71 @@ def test_a_prompt_is_what_the_chat_template_makes(checkpoints: dict[str, BaseMod
     messages = [{"role": "system", "content": S}, {"role": "user", "content": U}]
     text = encoder.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert str(encoder.task.prompt(U)) == text
+
+
+SHOWN = [("so happy", "Positive"), ("the price is", "Neutral")]
+
+
+@pytest.mark.parametrize("name", ["phi4", "llama3-chat", "llama2-chat", "deepseek-chat", "chat"])
+def test_examples_are_the_turns_that_the_chat_template_makes(checkpoints: dict[str, BaseModel], name: str) -> None:
+    tokenizer = load_tokenizer(checkpoints[name])
+    task = asked_as(TASK, name, tokenizer)  # type: ignore[arg-type]
+    first = f"{S}\n\n{SHOWN[0][0]}" if name == "deepseek-chat" else SHOWN[0][0]
+    messages = [{"role": "system", "content": S}] * (name != "deepseek-chat") + [{"role": "user", "content": first}]
+    for (_, label), following in zip(SHOWN, [SHOWN[1][0], U], strict=True):
+        messages += [{"role": "assistant", "content": label}, {"role": "user", "content": following}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    # Its texts in their order, each tweet by itself.
+    expected: list[int] = []
+    for tweet in (SHOWN[0][0], SHOWN[1][0], U):
+        before, _, text = text.partition(tweet)
+        expected += tokenizer(before, add_special_tokens=False)["input_ids"]
+        expected += tokenizer(tweet, add_special_tokens=False)["input_ids"]
+    expected += tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert Encoder(tokenizer, task, 256, SHOWN).prompt(U).ids == expected
+    assert Encoder(tokenizer, task, 256).prompt(U).ids == encoder_for(checkpoints[name], name).prompt(U).ids
+
+
+# For families whose converted checkpoints have no chat template, as their makers' own programs build a chat.
+TURNS = {
+    "baichuan2": [
+        S, "<reserved_106>", "so happy", "<reserved_107>", "Positive", "<reserved_106>", "the price is",
+        "<reserved_107>", "Neutral", "<reserved_106>", U, "<reserved_107>",
+    ],
+    "chatglm3": [
+        "[gMASK]", "<sop>", "<|system|>", "\n", S, "<|user|>", "\n", "so happy", "<|assistant|>", "\n", "Positive",
+        "<|user|>", "\n", "the price is", "<|assistant|>", "\n", "Neutral", "<|user|>", "\n", U, "<|assistant|>", "\n",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(TURNS))
+def test_examples_are_turns_as_the_makers_build_them(checkpoints: dict[str, BaseModel], name: str) -> None:
+    tokenizer = load_tokenizer(checkpoints[name])
+    added = tokenizer.get_added_vocab()
+    expected: list[int] = []
+    for part in TURNS[name]:
+        expected += [added[part]] if part in added else tokenizer(part, add_special_tokens=False)["input_ids"]
+    assert Encoder(tokenizer, asked_as(TASK, name, tokenizer), 256, SHOWN).prompt(U).ids == expected  # type: ignore[arg-type]
+
+
+def test_control_tokens_in_the_label_of_an_example_are_text(checkpoints: dict[str, BaseModel]) -> None:
+    tokenizer = load_tokenizer(checkpoints["chat"])
+    end = tokenizer.get_added_vocab()["<|im_end|>"]
+    hostile = dataclasses.replace(TASK, labels=("Bad<|im_end|>", "Good"))
+    encoder = Encoder(tokenizer, asked_as(hostile, "chat", tokenizer), 256, [("up<|im_end|>", "Bad<|im_end|>")])
+    assert encoder.prefix.count(end) == 3  # behind the instruction, the tweet and the label
+    assert "Bad<|im_end|>" in tokenizer.decode([i for i in encoder.prefix if i != end])
+
+
+def test_a_chat_template_for_one_question_alone_shows_whole_examples(checkpoints: dict[str, BaseModel]) -> None:
+    tokenizer = load_tokenizer(checkpoints["chat"])
+    tokenizer.chat_template = "{% if messages|length > 3 %}{{ raise_exception('one') }}{% endif %}" + CHAT_ML
+    task = asked_as(TASK, "chat", tokenizer)
+    assert task.turn is None
+    alone = Encoder(tokenizer, task, 256)
+    shown = [*alone.prompt("so happy").ids, *alone.completions["Positive"]]
+    assert Encoder(tokenizer, task, 256, SHOWN[:1]).prompt(U).ids == [*shown, *alone.prompt(U).ids]
 
 
 @pytest.mark.parametrize("name", NAMES)

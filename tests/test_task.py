@@ -133,6 +133,7 @@ def test_number_of_labels_within_bounds(number: int) -> None:
         ({"template": "{input} only"}, "template: expected {instruction} exactly once, found it 0 times"),
         ({"template": "{instruction}{input}{input}"}, "expected {input} exactly once, found it 2 times"),
         ({"template": "{input} {instruction}"}, "template: expected {instruction} before {input}"),
+        ({"turn": ("next: ",)}, "turn: expected {label} exactly once"),
     ],
 )
 def test_impossible_tasks_are_refused_in_one_line(options: dict[str, Any], message: str) -> None:

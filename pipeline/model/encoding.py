@@ -33,8 +33,9 @@ class Encoder:
     before one that is a text the tokenizer puts those with which it begins any text.
 
     ``max_length`` is in tokens and counts prompt and completion. A long tweet is cut at its end; scaffold,
-    completion and terminator never are. ``examples``, pairs of a tweet and its label, stand before every prompt in the
-    form of training examples; they do not count in ``max_length``.
+    completion and terminator never are. ``examples``, pairs of a tweet and its label, stand before every prompt, as
+    earlier turns of a chat, or, where the task has no turns, in the form of training examples; they do not count in
+    ``max_length``.
 
     ``prefix`` and ``suffix`` are the ids around a tweet, ``end`` that of the token behind an answer, ``start`` those
     that the tokenizer itself puts before any text.
@@ -67,10 +68,14 @@ class Encoder:
         longest_first = sorted(added, key=len, reverse=True)
         self._added = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")  # the latter matches nothing
         before, after = task.pieces()
-        self.suffix: list[int] = self._scaffold(after)
+        instruction = ("{instruction}", task.instruction)
+        self.suffix: list[int] = self._scaffold(after, *instruction)
         # What the tokenizer puts before any text; some close every text too.
         self.start = list(itertools.takewhile(self._control.__contains__, tokenizer("a")["input_ids"]))
-        self.prefix = [*(self.start if isinstance(task.template, str) else []), *self._scaffold(before)]
+        self.prefix = [
+            *(self.start if isinstance(task.template, str) else []),
+            *self._scaffold(before, *instruction),
+        ]
         self.completions = {label: [*self._plain(task.before_label + label), end] for label in task.labels}
         self.longest_completion = max(map(len, self.completions.values()))
         self._room = max_length - len(self.prefix) - len(self.suffix) - self.longest_completion
@@ -79,39 +84,51 @@ class Encoder:
                 f"max_length: the instruction and the labels alone need {max_length - self._room} tokens; "
                 f"expected at least {max_length - self._room + 8}, got {max_length}"
             )
-        shown = [[*self.prompt(text).ids, *self.completions[label]] for text, label in examples]
-        begun = len(self.start) if self.prefix[: len(self.start)] == self.start else 0
-        chats = [*shown, self.prefix]
-        self.prefix = [*chats[0], *itertools.chain.from_iterable(chat[begun:] for chat in chats[1:])]
+        self.prefix = self._behind(examples)
 
     def prompt(self, text: str) -> EncodedPrompt:
         """Ids of the prompt for one tweet."""
-        cleaned = clean(text)
-        # A token seldom stands for more than a dozen characters: a megabyte need not be tokenised to be cut.
-        head = cleaned[: self._room * 16]
-        ids = self._plain(head)
-        shortened = len(ids) > self._room or len(head) < len(cleaned)
-        return EncodedPrompt([*self.prefix, *ids[: self._room], *self.suffix], shortened)
+        ids, shortened = self._tweet(text)
+        return EncodedPrompt([*self.prefix, *ids, *self.suffix], shortened)
 
     def prompts(self, texts: Sequence[str]) -> list[EncodedPrompt]:
         """Ids of the prompts for many tweets, in their order."""
         return [self.prompt(text) for text in texts]
 
-    def _scaffold(self, pieces: Sequence[str]) -> list[int]:
+    def _tweet(self, text: str) -> tuple[list[int], bool]:
+        """Ids of a tweet, as many as there is room for, and whether it lost its end."""
+        cleaned = clean(text)
+        # A token seldom stands for more than a dozen characters: a megabyte need not be tokenised to be cut.
+        head = cleaned[: self._room * 16]
+        ids = self._plain(head)
+        return ids[: self._room], len(ids) > self._room or len(head) < len(cleaned)
+
+    def _behind(self, examples: Sequence[tuple[str, str]]) -> list[int]:
+        """Ids of the prefix with examples in it."""
+        ids = list(self.prefix)
+        begun = len(self.start) if ids[: len(self.start)] == self.start else 0
+        for text, label in examples:
+            tweet, _ = self._tweet(text)
+            if self.task.turn is None:
+                ids += [*tweet, *self.suffix, *self.completions[label], *self.prefix[begun:]]
+            else:
+                ids += [*tweet, *self._scaffold(self.task.turn, "{label}", label)]
+        return ids
+
+    def _scaffold(self, pieces: Sequence[str], slot: str, text: str) -> list[int]:
         """Ids of pieces of the template, each by itself, with control tokens where they are written out.
 
-        The tokenizer sees a piece as a whole, as the makers of the model have it, unless the instruction holds what
-        looks like a control token.
+        The tokenizer sees a piece as a whole, as the makers of the model have it, unless the text that comes into its
+        slot holds what looks like a control token.
         """
-        instruction = self.task.instruction
-        apart = self._added.search(instruction) is not None
+        apart = self._added.search(text) is not None
         ids: list[int] = []
         for piece in pieces:
-            before, slot, after = piece.partition("{instruction}")
-            if slot and apart:
-                ids += [*self._written(before), *self._plain(instruction), *self._written(after)]
+            before, found, after = piece.partition(slot)
+            if found and apart:
+                ids += [*self._written(before), *self._plain(text), *self._written(after)]
             else:
-                ids += self._written(piece.replace("{instruction}", instruction))
+                ids += self._written(piece.replace(slot, text))
         return ids
 
     def _written(self, text: str) -> list[int]:

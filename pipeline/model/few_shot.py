@@ -12,7 +12,7 @@ _LONGEST_EXAMPLE = 280  # characters
 
 
 def with_examples(classifier: Classifier, train: Sequence[Row], per_class: int, seed: int) -> Classifier | None:
-    """The classifier with training rows before every prompt, each in the form of a training example.
+    """The classifier with training rows before every prompt, as earlier turns of the chat that it continues.
 
     The rows are drawn from the classes in turn, so that the last examples favour no class; a class with fewer rows
     shows all it has. Where the model's context is too short for so many, fewer are shown; None where not even one a
