@@ -173,8 +173,8 @@ class Run(Artifact):
 def dataset_of(run: Run, moved_to: str | None = None) -> PreparedDataset:
     """The data set that a run was tuned on.
 
-    It is looked for where the run says that it was: seen from here and, as the run may have been moved together with
-    what lies around it, from each folder above the run.
+    It is looked for where the run says that it was and, as both may have been moved together, under the same name, or
+    the end of the same path, in each folder above the run. What counts is the hash of its manifest.
 
     Args:
         run: whose.
@@ -185,12 +185,15 @@ def dataset_of(run: Run, moved_to: str | None = None) -> PreparedDataset:
     """
     parent = run.manifest["parents"]["dataset"]
     home = Path(parent["path"]).expanduser()
-    places = [Path(moved_to)] if moved_to else [home, *(above / home for above in run.folder.resolve().parents)]
-    found = [PreparedDataset.load(place) for place in places if moved_to or (place / MANIFEST).is_file()]
+    tails = [Path(*home.parts[-n:]) for n in range(len(home.parts), 0, -1)]
+    above = [folder / tail for folder in run.folder.resolve().parents for tail in tails]
+    found = [PreparedDataset.load(moved_to)] if moved_to else list(_prepared_among([home, *above]))
+    if not found and home.exists():
+        PreparedDataset.load(home)  # which says what is wrong with it
     if not found:
         raise PipelineError(
-            f"{home}: no such folder, here or beside the run; {run.folder} was trained on it; say where it is now with "
-            "--dataset"
+            f"{home}: no such folder, nor one of that name in the folders above {run.folder}, which was trained on it; "
+            "say where it is now with --dataset"
         )
     same = [dataset for dataset in found if dataset.sha256 == parent["sha256"]]
     if not same:
@@ -199,6 +202,13 @@ def dataset_of(run: Run, moved_to: str | None = None) -> PreparedDataset:
             "another sha256; give the right folder with --dataset, or train again"
         )
     return same[0]
+
+
+def _prepared_among(places: Iterable[Path]) -> Iterator[PreparedDataset]:
+    """The prepared folders among some places, which need not be there or may be something else."""
+    for place in places:
+        with contextlib.suppress(PipelineError, OSError):
+            yield PreparedDataset.load(place)
 
 
 @dataclass(frozen=True)
@@ -305,19 +315,23 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def refuse_existing(folder: str | Path, *, resumable: bool = False) -> Path:
+def refuse_existing(folder: str | Path, *, begun: str = "") -> Path:
     """The path of a folder that is to be written.
 
-    ``resumable`` says that what is unfinished there can be gone on with.
+    ``begun`` is a file in it which says that the work was begun there, and can be gone on with.
 
     Raises:
         PipelineError: something is there already, or nothing can be written there. Nothing is ever overwritten.
     """
     folder = Path(folder)
     if os.path.lexists(folder):
-        unfinished = folder.is_dir() and not (folder / MANIFEST).exists()
-        state, go_on = " and is unfinished" if unfinished else "", "go on with --resume, " * (unfinished and resumable)
-        raise PipelineError(f"{folder}: already exists{state}; {go_on}choose another --out, or remove it")
+        finished = not folder.is_dir() or (folder / MANIFEST).exists()
+        if not finished and begun and (folder / begun).exists():
+            raise PipelineError(
+                f"{folder}: already exists and is unfinished; go on with --resume, choose another --out, or remove it"
+            )
+        # A folder that nobody here has made is not one to advise the removal of.
+        raise PipelineError(f"{folder}: already exists; choose another --out{', or remove it' * finished}")
     home = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
     names = [name for name in folder.absolute().relative_to(home).parts if name != ".."]
     try:

@@ -91,7 +91,7 @@ def guarded(name: str, command: Callable[[], Path | None]) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{name}: stopped; if a folder was begun, it has no manifest.json and is unfinished", file=sys.stderr)
+        print(f"{name}: stopped; a folder that has no manifest.json is unfinished", file=sys.stderr)
         return 3
     except MemoryError as error:
         print(

@@ -104,6 +104,8 @@ def engine(address: str | None, workers: int | None) -> "Engine":
 
 def _start(ray: Any, address: str | None) -> None:
     """Connects to a cluster, or starts one here."""
+    # Its C++ part writes to stderr what reads like an error where a worker is started again.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Workers import the project from where it lies.
     here = str(Path(__file__).resolve().parents[1])
     paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))

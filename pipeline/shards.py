@@ -57,10 +57,17 @@ def predict_shards(
         PipelineError: the source holds no such file or one that cannot be labelled, or out holds something else. Where
             no row was labelled, nothing is left of this.
     """
+    from pipeline.predict import tell
+
     names = shards_in(Path(config.source))
     out = Path(config.out)
+    if out.suffix.lower() in SUFFIXES or config.out == "-":
+        raise PipelineError(f"--out {config.out}: expected a folder, as --source is one; name one without {out.suffix}")
     if not (config.resume and out.is_dir()):
-        refuse_existing(out, resumable=True)
+        refuse_existing(out, begun=BEGUN)
+    elif not (out / BEGUN).is_file() and any(path.name not in (LOCK, MANIFEST) for path in out.iterdir()):
+        if not (out / MANIFEST).is_file():
+            raise PipelineError(f"{out}: expected shards that are being labelled, got a folder without {BEGUN}")
     elif (out / MANIFEST).is_file():
         (out / BEGUN).unlink(missing_ok=True)
         log.info("%s: is finished already", out)
@@ -79,7 +86,7 @@ def predict_shards(
                 for name in todo
             ]
             looked_at = tqdm(each, desc="looking at the shards", unit="shard", disable=None, leave=False)
-            empty = [shard.source for shard in looked_at if not check(shard)]
+            empty = [shard.source for shard in looked_at if not _has_rows(shard, check)]
             for source in empty:  # told here, as a worker of a cluster is not heard
                 log.warning("%s: is empty; counted as a shard of 0 rows", source)
             counts = _followed(engine(each), len(names) - len(todo), len(names))
@@ -93,7 +100,8 @@ def predict_shards(
         except KeyboardInterrupt as error:
             raise StoppedError(f"{out}: stopped; go on with the same command and --resume") from error
         lock.remove()
-    log.info("labelled %s rows now, in %d shards, %d of them empty", f"{counts[ROWS]:,}", len(todo), len(empty))
+    log.info("%d shards labelled now, %d of them empty", len(todo), len(empty))
+    tell(config, counts, run)
     return out
 
 
@@ -131,6 +139,15 @@ def one_by_one(
     return engine
 
 
+def _has_rows(shard: "PredictConfig", check: "Callable[[PredictConfig], bool]") -> bool:
+    try:
+        return check(shard)
+    except PipelineError as error:
+        raise PipelineError(
+            f"{error}; all files of a folder are read in the same way, so mend this one, or label it alone"
+        ) from error
+
+
 def _is_done(out: Path, name: str) -> bool:
     """Whether a shard is; one with parts beside it was killed when it had just finished: who labels it removes them."""
     return (out / name).is_file() and not Parts(out / name).folder.is_dir()
@@ -149,9 +166,6 @@ def _begin(out: Path, names: list[str], fingerprint: Mapping[str, Any]) -> None:
     if (out / BEGUN).is_file():
         refuse_other(out, read_json(out / BEGUN), now)
         return
-    others = [path.name for path in out.iterdir() if path.name != LOCK]
-    if others:
-        raise PipelineError(f"{out}: expected shards that are being labelled, got a folder without {BEGUN}")
     write_text(out / BEGUN, dump_json(now))
     sync(out)
 

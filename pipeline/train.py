@@ -206,7 +206,7 @@ def train(config: TrainConfig) -> Path | None:
             if config.resume and (out / MANIFEST).exists():
                 return _finished(config)
             if not config.resume and (out / CONFIG).exists():
-                refuse_existing(out, resumable=True)
+                refuse_existing(out, begun=CONFIG)
         synthetic = sum(row.synthetic for row in train_rows)
         log.info(
             "tuning %s, asked as %s, in %s on %s: %d tweets%s, %d for validation, %d classes",
@@ -316,7 +316,7 @@ def _claim(config: TrainConfig, lock: Lock) -> None:
     if goes_on or os.path.exists(out / LOCK):  # noqa: PTH110
         lock.take()
     if not goes_on:
-        refuse_existing(out, resumable=True)
+        refuse_existing(out, begun=CONFIG)
 
 
 def _is_ours(path: Path) -> bool:

@@ -34,10 +34,10 @@ def drawn() -> str:
         boxes.setdefault(tuple(stage for stage in STAGES if stage in stages), []).append(part)
     only = homes()
     lines = ["```mermaid", "flowchart TD"]
-    for number, (stages, parts) in enumerate(sorted(boxes.items(), key=lambda box: (-len(box[0]), box[0]))):
+    for number, (used, parts) in enumerate(sorted(boxes.items(), key=lambda box: (-len(box[0]), box[0]))):
         rows = ["   ".join(parts[i : i + 4]) for i in range(0, len(parts), 4)]
         lines.append(f'  box{number}["{"<br>".join(rows)}"]')
-        lines += [f"  box{number} --> {stage}" for stage in stages] or [f"  box{number} --> core"]
+        lines += [f"  box{number} --> {stage}" for stage in used] or [f"  box{number} --> core"]
     for stage in STAGES:
         libraries = "<br>".join(", ".join(only[stage][i : i + 3]) for i in range(0, len(only[stage]), 3))
         lines += [f'  {stage}[["<b>{stage}/</b><br>{libraries}"]]', f"  {stage} --> core"]

@@ -100,7 +100,8 @@ def test_nothing_is_overwritten(tmp_path: Path, there: str) -> None:
     else:
         out.symlink_to(tmp_path / "nowhere")
     with pytest.raises(
-        PipelineError, match=r"out: already exists( and is unfinished)?; choose another --out, or remove it"
+        PipelineError,
+        match=rf"out: already exists; choose another --out{'' if there == 'folder' else ', or remove it'}$",
     ):
         refuse_existing(out)
     with pytest.raises(PipelineError, match="already exists"), new_folder(out):
@@ -109,11 +110,12 @@ def test_nothing_is_overwritten(tmp_path: Path, there: str) -> None:
 
 
 def test_an_unfinished_folder_may_be_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "begun.json").touch()
     with pytest.raises(PipelineError, match="already exists and is unfinished; go on with --resume, choose another"):
-        refuse_existing(tmp_path, resumable=True)
+        refuse_existing(tmp_path, begun="begun.json")
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(PipelineError, match="already exists; choose another --out, or remove it"):
-        refuse_existing(tmp_path, resumable=True)
+        refuse_existing(tmp_path, begun="begun.json")
 
 
 @pytest.mark.parametrize(("number", "serious"), [(errno.EINVAL, False), (errno.EIO, True)])

@@ -226,7 +226,7 @@ def test_a_cause_outside_the_code_through_the_shell(tmp_path: Path) -> None:
         (StoppedError("o: stopped; go on"), 3, "trial: o: stopped; go on"),
         (ShortageError("o: expected 9 MB"), 4, "trial: o: expected 9 MB"),
         (BusyError("o: another run"), 5, "trial: o: another run"),
-        (KeyboardInterrupt(), 3, "trial: stopped; if a folder was begun, it has no manifest.json"),
+        (KeyboardInterrupt(), 3, "trial: stopped; a folder that has no manifest.json is unfinished"),
         (MemoryError(), 4, "trial: out of memory; close other programs, or lower the batch sizes"),
         (MemoryError("on the GPU"), 4, "trial: out of memory; on the GPU"),
         (OSError(errno.ENOSPC, "No space left on device", "o/a.json"), 4, "trial: o/a.json: No space left on device;"),

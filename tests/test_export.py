@@ -246,9 +246,13 @@ def test_a_run_that_was_moved_with_its_data_is_checked_all_the_same(
     write_prepared(Path("data/prepared/mine"), {"train": make_rows(3), "val": make_rows(3), "test": make_rows(3)})
     out = export(ExportConfig(str(tmp_path / "after/data/runs/mine"), "out", to=["adapter"]))
     assert read_json(out / "parity.json")["tweets"]["dataset"] == "mine"
-    shutil.rmtree(tmp_path / "after/data/prepared")
+    # Or side by side, whatever was around them before.
+    (tmp_path / "after/data/runs/mine").rename(tmp_path / "after/run")
+    (tmp_path / "after/data/prepared/mine").rename(tmp_path / "after/mine")
+    assert dataset_of(Run.load(tmp_path / "after/run")).folder == tmp_path / "after/mine"
+    shutil.rmtree(tmp_path / "after/mine")
     with pytest.raises(PipelineError, match="another sha256"):
-        dataset_of(Run.load(tmp_path / "after/data/runs/mine"))
+        dataset_of(Run.load(tmp_path / "after/run"))
 
 
 def test_the_tweets_to_ask_may_stand_in_any_column(run: Path, tmp_path: Path) -> None:
@@ -387,11 +391,13 @@ def test_a_dry_run_lists_what_would_be_uploaded(
     ("options", "message"),
     [
         ({"to": ["onnx"]}, "--to: expected some of merged, adapter, gguf, ollama, hub; got onnx"),
+        ({"to": ["merged,adapter"]}, "hub, divided by spaces; got merged,adapter"),
+        ({"to": ["merge"]}, r"got merge \(did you mean merged\?\)"),
         ({"to": []}, "--to: expected some of .*; got none"),
         ({"max_flips": 2.0}, "--max_flips: expected a share from 0 to 1, got 2.0"),
-        ({"to": ["gguf"]}, "--llama_cpp : expected a checkout of llama.cpp with convert_hf_to_gguf.py"),
+        ({"to": ["gguf"]}, "--llama_cpp: expected a checkout of llama.cpp with convert_hf_to_gguf.py"),
         ({"to": ["ollama"], "llama_cpp": "/nowhere"}, "--llama_cpp /nowhere: expected a checkout"),
-        ({"to": ["merged", "hub"]}, "--repo : expected the repository to create, as ORG/NAME"),
+        ({"to": ["merged", "hub"]}, "--repo: expected the repository to create, as ORG/NAME"),
         ({"to": ["merged", "hub"], "repo": "a/b/c"}, "--repo a/b/c: expected the repository"),
         ({"to": ["hub"], "repo": "a/b"}, "--to hub: expected either merged or adapter beside it"),
         ({"to": ["merged", "adapter", "hub"], "repo": "a/b"}, "--to hub: expected either merged or adapter"),

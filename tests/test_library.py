@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas
 import pytest
 from predicting import LABELS, TWEETS
 
@@ -37,6 +38,38 @@ def test_cut_and_unparsed_answers_say_so() -> None:
     moved = Reading("loglikelihood", offsets, threshold=0.9).read(decoded)
     assert (moved.label, moved.abstained) == ("Negative", None)
     assert moved.confidence == moved.probabilities["Negative"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("love it", "got one text"),
+        (b"love it", "got one text"),
+        ({"text": ["love it"]}, "got a table"),
+        (pandas.DataFrame({"text": ["love it"]}), "got a table; give the column"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_refused(one_model: library.TunedClassifier, texts: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        one_model.predict(texts)  # type: ignore[arg-type]
+
+
+def test_texts_may_come_from_anywhere(one_model: library.TunedClassifier) -> None:
+    expected = one_model.predict(["love it", None])
+    assert one_model.predict(text for text in ("love it", None)) == expected
+    assert one_model.predict(pandas.Series(["love it", float("nan")])) == expected
+    assert expected[1].reason == "empty: there is no text"
+    assert repr(one_model).startswith("TunedClassifier('")
+
+
+def test_options_that_do_not_exist_are_refused(easy_run: Path, one_model: library.TunedClassifier) -> None:
+    with pytest.raises(PipelineError, match=r"precision: expected one of auto, bf16, .*; got 'bf'"):
+        library.load_classifier(easy_run, precision="bf")  # type: ignore[arg-type]
+    with pytest.raises(PipelineError, match="device: expected one of auto, cpu, cuda; got 'tpu'"):
+        library.load_classifier(easy_run, device="tpu")  # type: ignore[arg-type]
+    for call in (one_model.as_estimator, lambda **options: one_model.predict(["a"], **options)):
+        with pytest.raises(PipelineError, match="decoding: expected one of generate, loglikelihood; got 'x'"):
+            call(decoding="x")  # type: ignore[arg-type]
 
 
 def test_copies_are_decoded_once(

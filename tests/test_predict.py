@@ -207,7 +207,7 @@ def test_a_column_that_is_there_already_is_refused_by_name(
         (["--out", "b.csv", "--rows_at_once", "0"], "--rows_at_once: expected 1 or more"),
         (["--out", "b.csv", "--source", "gone.csv"], "gone.csv: no such file"),
         (["--out", "b.csv", "--text_column", "body"], "no column 'body'; the columns are 'id', 'tweet'"),
-        (["--out", "a.csv"], "a.csv: already exists"),
+        (["--out", "a.csv"], "--out a.csv: is the source itself"),
         (["--out", "-", "--resume"], "--resume: expected a file as --out"),
         (["--out", "b.csv", "--encoding", "klingon"], "--encoding: expected the name of an encoding"),
     ],

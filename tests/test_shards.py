@@ -120,7 +120,8 @@ def test_an_empty_file_is_a_shard_of_no_rows(
     assert command(*arguments) == 0
     warnings = [each.message for each in caplog.records if each.levelname == "WARNING"]
     assert warnings == [f"{empty}: is empty; counted as a shard of 0 rows"]
-    assert "labelled 2 rows now, in 2 shards, 1 of them empty" in caplog.text
+    assert "2 shards labelled now, 1 of them empty" in caplog.text
+    assert "2 rows: Negative" in caplog.text
     assert sorted(read_json(out / "manifest.json")["files"]) == ["a.csv", empty.name]
     # A file of its kind without rows, which other programs read like the rest.
     done = out / empty.name
@@ -169,7 +170,22 @@ def test_workers_fit_on_the_machines_of_a_cluster() -> None:
     ("options", "words"),
     [
         (["--engine", "ray", "--source", "in/a.csv"], "--engine ray: expected a folder of files as --source"),
-        (["--workers", "2", "--source", "in"], "--workers, --ray_address: expected --engine ray with them"),
+        (["--workers", "2", "--source", "in"], "--workers: expected --engine ray with it"),
+        (["--workers", "2", "--source", "in/a.csv"], "--workers: expected --engine ray with it"),
+        (["--ray_address", "auto", "--source", "in"], "--ray_address: expected --engine ray with it"),
+        (["--source", "in", "--out", "out.csv"], "--out out.csv: expected a folder, as --source is one"),
+        (["--source", "in", "--out", "-"], "--out -: expected a folder, as --source is one"),
+        (["--source", "in", "--out", "in"], "--out in: is the source itself; choose another --out"),
+        (["--source", "in/a.csv", "--out", "in/a.csv", "--resume"], "--out in/a.csv: is the source itself"),
+        (["--source", "in", "--out", "mine"], "mine: already exists; choose another --out"),
+        (
+            ["--source", "in", "--out", "mine", "--resume"],
+            "mine: expected shards that are being labelled, got a folder",
+        ),
+        (
+            ["--source", "in/a.csv", "--out", "mine/b.csv", "--resume"],
+            "mine/b.csv: already exists, and is no result of",
+        ),
         (["--engine", "ray", "--workers", "0", "--source", "in"], "--workers: expected 1 or more, got 0"),
         (["--engine", "vllm", "--precision", "fp32", "--source", "in"], "--engine vllm: expected no --device"),
         (["--source", "empty"], "expected files that end with .parquet, .jsonl, .csv, .tsv; got none"),
@@ -182,8 +198,11 @@ def test_what_cannot_be_is_told_in_one_line(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(shards.parent)
     Path("empty").mkdir()
+    Path("mine").mkdir()
+    Path("mine/b.csv").write_text("a,label\n1,2\n")
     assert command("--run", easy_run, "--out", "out", *options) == 1
     assert words in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in Path("mine").iterdir()] == ["b.csv"]
 
 
 def test_a_merged_model_answers_as_the_run_does(easy_run: Path) -> None:

@@ -29,6 +29,11 @@ _SEQUENCE = rb"[\xc2-\xdf][\x80-\xbf]|" + _LONG_SEQUENCE
 # Control characters without tabs, line ends, form feeds, escapes and the end mark of old systems. A text may hold some.
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b"))
 _MOST_CONTROL, _SOME = 0.03, 100
+# What a picture, a document, a program or an archive begins with.
+_BINARY = (
+    *(b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"%PDF-", b"\x7fELF", b"\xd0\xcf\x11\xe0"),
+    *(b"7z\xbc\xaf\x27\x1c", b"BZh91AY&SY", b"\xfd7zXZ\0", b"Rar!\x1a\x07"),
+)
 _SAMPLE = 200_000
 _HEAD = 1 << 16
 _PART = 1 << 20
@@ -61,8 +66,8 @@ def to_utf8(path: str, content: bytes, forced: str | None = None) -> tuple[bytes
     return _mixed(content)
 
 
-def codec_of(path: str, sample: bytes, forced: str | None = None) -> tuple[str, str]:
-    """Codec and error handler for a text of which only the beginning is known.
+def codec_of(path: str, sample: bytes, forced: str | None = None) -> tuple[str, str, str]:
+    """Codec and error handler for a text of which only the beginning is known, and what its encoding is called.
 
     They are found as in ``to_utf8``. Where that is UTF-8 or a Western encoding, all that is valid UTF-8 is taken as
     such and every other byte from the Western encoding, cp1252 if the beginning holds none.
@@ -71,25 +76,31 @@ def codec_of(path: str, sample: bytes, forced: str | None = None) -> tuple[str, 
         PipelineError: there is no such encoding as ``forced``, or it is no text.
     """
     if forced is not None:
-        return _known(forced), "strict"
+        return _known(forced), "strict", forced
     for mark, name in _MARKS.items():
         if sample.startswith(mark) and not ("32" in name and len(sample) % 4):
             # The names without an order of bytes pass over the mark.
-            return ("utf-8-sig", _otherwise("cp1252")) if name == "utf-8" else (name[:6], "replace")
+            if name == "utf-8":
+                return "utf-8-sig", _otherwise("cp1252"), "UTF-8"
+            return name[:6], "replace", name.upper()
     wide = _wide(sample) or _wide(sample[:-2])  # the end may be half a character
     if wide is not None:
-        return wide, "replace"
+        return wide, "replace", wide.upper()
     _refuse_binary(path, sample)
     _, found = _mixed(sample[: sample.rfind(b"\n") + 1] or sample)
     name = found.split()[-1]
     if name in ("ASCII", "UTF-8"):
-        return "utf-8", _otherwise("cp1252")
-    return ("utf-8", _otherwise(name)) if name in _WESTERN or found.startswith("UTF-8") else (name, "replace")
+        return "utf-8", _otherwise("cp1252"), "UTF-8"
+    if found.startswith("UTF-8"):
+        return "utf-8", _otherwise(name), f"UTF-8 with some {name}"
+    return ("utf-8", _otherwise(name), name) if name in _WESTERN else (name, "replace", name)
 
 
 def _refuse_binary(path: str, content: bytes) -> None:
     """Refuses pictures, programs, archives and what else has the name of a text; of any bytes a tenth would do."""
     head = content[:_HEAD]
+    if head.startswith(_BINARY) and not _is_utf8(head):
+        raise PipelineError(f"{path}: expected a text, got a binary file, which begins with {head[:6]!r}; give a table")
     control = len(head) - len(head.translate(None, _CONTROL))
     if control > max(_SOME, _MOST_CONTROL * len(head)):
         raise PipelineError(

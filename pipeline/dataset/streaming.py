@@ -201,7 +201,7 @@ def open_stream(
         if found == "parquet":
             yield _parquet(opened, stack.enter_context(_seekable(opened, whole)), rows, text)
             return
-        codec, errors = codec_of(opened.path, opened.start, options.encoding)
+        codec, errors, encoding = codec_of(opened.path, opened.start, options.encoding)
         try:
             sample = _decoded(opened.start, codec, errors)
         except UnicodeDecodeError as error:
@@ -222,7 +222,7 @@ def open_stream(
         place = _Place()
         place.bytes, place.of = whole, opened
         pieces = _in_pieces(opened.path, column, given, rows)
-        about = f"{about}, {'UTF-8' if codec.startswith('utf-8') else codec}"
+        about = f"{about}, {encoding}"
         yield Stream(opened.path, found, columns, column, about, opened.size, "B", pieces, place)
 
 

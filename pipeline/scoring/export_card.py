@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.scoring.data_card import inline
-from pipeline.scoring.model_card import LIMITS, alarms_of, head_of, model_index, worth_of
+from pipeline.scoring.model_card import LIMITS, LIMITS_UNSCORED, alarms_of, head_of, model_index, worth_of
 from pipeline.task import Task
 
 Form = Literal["merged", "adapter", "gguf"]
@@ -22,11 +22,11 @@ FOLDER = "."  # this folder, or its name on the hub
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
 """,
-    "adapter": """import torch
+    "adapter": """{os}import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-BASE = {base}
+BASE = {base}{hint}
 FOLDER = "."  # this folder, or its name on the hub
 tokenizer = AutoTokenizer.from_pretrained(BASE)
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32), FOLDER).float()
@@ -127,7 +127,7 @@ def render_export_card(exported: Exported, metrics: Mapping[str, Any] | None, da
         *worth,
         _prompt(exported),
         _program(exported),
-        LIMITS,
+        LIMITS_UNSCORED if metrics is None else LIMITS,
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -181,13 +181,18 @@ def _program(exported: Exported) -> str:
         said = f"llama.cpp puts `{exported.start}` before it itself.\n\n" if exported.start else ""
         return f"## A program\n\n{said}" + _fenced(program, "python")
     base = _python(exported.base_model if exported.on_hub else f"path/to/{exported.base_model}")
-    program = _LOADING[exported.form].replace("{base}", base) + _ASKING.format(
+    loading = _LOADING[exported.form].replace("{base}", base)
+    loading = loading.replace("{os}", "" if exported.on_hub else "import os\n\n")
+    program = loading.replace("{hint}", "" if exported.on_hub else _HINT) + _ASKING.format(
         **values, before=list(exported.before), after=list(exported.after), end=exported.end
     )
     said = "" if exported.on_hub or exported.form == "merged" else _NO_ID
     return f"## A program\n\n{said}" + _fenced(program, "python")
 
 
+_HINT = """  # put the folder of the base model here
+assert os.path.isdir(BASE), f"no such folder: {BASE}"
+""".rstrip()
 _NO_ID = """The base model has no name on a hub: put the path of its folder where the program has `BASE`. On the
 machine where the adapter was tuned `pipeline.export` says where that is. Another model of a
 similar name is another model.

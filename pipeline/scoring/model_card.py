@@ -15,12 +15,18 @@ _METRICS = {
     "balanced_accuracy": ("recall", "Balanced accuracy (macro-recall)"),
     "mcc": ("matthews_correlation", "MCC"),
 }
-LIMITS = """## Limits
+LIMITS_UNSCORED = """## Limits
+
+- Other times, topics and people may be harder than the test tweets.
+- This card knows of no licence for the adapter; that of the base model and the rights in the tweets go on."""
+LIMITS = LIMITS_UNSCORED.replace(
+    "\n\n",
+    """
 
 - One training run was scored; another seed would give other numbers. The intervals cover the luck of
   the test tweets.
-- Other times, topics and people may be harder than the test tweets.
-- This card knows of no licence for the adapter; that of the base model and the rights in the tweets go on."""
+""",
+)
 
 
 def render_model_card(
