@@ -1,7 +1,7 @@
 """What a tuned model must beat to be worth its cost: a constant, a bag of words, and what it knew before."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,18 +46,34 @@ def predict_baselines(
     """
     if not test_texts:
         return {"tfidf": [], "majority": []}
-    counts = Counter(train_labels)
-    majority = max(labels, key=lambda label: counts[label])
-    if len(counts) > 1:
-        model = _tfidf_model(seed).fit(train_texts, train_labels)
-        rows = [dict(zip(model.classes_, row, strict=True)) for row in model.predict_proba(test_texts).tolist()]
-    else:
-        # There is nothing to tell apart, and the regression would refuse.
-        rows = [{majority: 1.0} for _ in test_texts]
+    majority = _commonest(train_labels, labels)
     return {
-        "tfidf": [_answer(row, labels) for row in rows],
+        "tfidf": fit_tfidf(train_texts, train_labels, labels=labels, seed=seed)(test_texts),
         "majority": [{"predicted": majority} for _ in test_texts],
     }
+
+
+def fit_tfidf(
+    train_texts: Sequence[str], train_labels: Sequence[str], *, labels: Sequence[str], seed: int
+) -> Callable[[Sequence[str]], list[dict[str, Any]]]:
+    """The baseline ``tfidf`` of ``predict_baselines``, fitted once: from texts, at least one, to their answers."""
+    if len(set(train_labels)) < 2:
+        # There is nothing to tell apart, and the regression would refuse.
+        only = {_commonest(train_labels, labels): 1.0}
+        return lambda texts: [_answer(only, labels) for _ in texts]
+    model = _tfidf_model(seed).fit(train_texts, train_labels)
+
+    def answer(texts: Sequence[str]) -> list[dict[str, Any]]:
+        rows = model.predict_proba(texts).tolist()
+        return [_answer(dict(zip(model.classes_, row, strict=True)), labels) for row in rows]
+
+    return answer
+
+
+def _commonest(train_labels: Sequence[str], labels: Sequence[str]) -> str:
+    """The commonest class, the first in ``labels`` where several tie."""
+    counts = Counter(train_labels)
+    return max(labels, key=lambda label: counts[label])
 
 
 def predict_embeddings(
