@@ -10,10 +10,11 @@ Three commands and what is done with their results, four stages, one task::
 
 The import rule: commands import stages, stages import the core, and nothing points back. Each heavy library has
 one home: torch, transformers, peft, bitsandbytes and optuna in ``model/``; pandas and datasets in ``dataset/``;
-seaborn, matplotlib and jinja2 in ``scoring/``; openai in ``teacher/``; gradio in ``app.py``; the argument parser in
-``cli.py``. scikit-learn and scipy serve both ``dataset/`` and ``scoring/``. ``tests/test_house.py`` enforces it. What
-follows: a report renders on a machine without torch, and ``--help`` answers at once, because a command imports its
-stages inside its function, after the options are known to be good.
+seaborn, matplotlib and jinja2 in ``scoring/``; openai in ``teacher/``; gradio in ``demo/``, which is a command in a
+folder and served by ``app.py``; the argument parser in ``cli.py``. scikit-learn and scipy serve both ``dataset/`` and
+``scoring/``. ``tests/test_house.py`` enforces it. What follows: a report renders on a machine without torch, and
+``--help`` answers at once, because a command imports its stages inside its function, after the options are known to be
+good.
 
 Three folders carry the work from command to command, and nothing else does (``artifacts.py``)::
 

@@ -1,6 +1,7 @@
 """A tiny LLaMA, built and tokenised here, that goes through the real loading, tuning and decoding."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,6 +201,21 @@ def easy_run(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path, prepare
         train.main([str(argument) for argument in [*arguments, "--lora.target_modules", "[all-linear]"]])
     assert not stopped.value.code
     return folder
+
+
+@pytest.fixture(scope="session")
+def judged(easy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A copy of that run, as an evaluation writes beside a run, and the report on it, in a folder ``reports``."""
+    from pipeline import evaluate
+
+    home = tmp_path_factory.mktemp("judged")
+    run, report = home / "easy", home / "reports" / "easy"
+    shutil.copytree(easy_run, run)
+    options = ["--behaviour", "none", "--few_shot", "0", "--embeddings", "none"]
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.main(["--run", str(run), "--out", str(report), *options])
+    assert not stopped.value.code
+    return run, report
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ HOMES = {
     "ftfy": ("mojibake", "dataset"),
     "py3langid": ("dataset",),
     **dict.fromkeys(("openai", "httpx", "httpx2"), ("teacher",)),
-    "gradio": ("app",),
+    **dict.fromkeys(("gradio", "starlette"), ("demo",)),
     **dict.fromkeys(("jsonargparse", "argparse"), ("cli",)),
 }
 
@@ -210,6 +210,10 @@ def test_templates_escape(name: str) -> None:
         ("pipeline/teacher/a.py", "from pipeline.model import base", "stage teacher imports model"),
         ("pipeline/model/a.py", "import openai", "model imports openai"),
         ("pipeline/train.py", "import argparse", "train imports argparse"),
+        ("app.py", "def build():\n    import gradio", "app imports gradio"),
+        ("pipeline/scoring/a.py", "from pipeline.demo import page", "stage scoring imports demo"),
+        ("pipeline/task.py", "from pipeline.demo import page", "core task imports demo"),
+        ("pipeline/demo/a.py", "from pipeline.scoring import page", "command demo imports scoring at module level"),
     ],
 )  # fmt: skip
 def test_checker_sees_a_broken_import(path: str, source: str, offence: str) -> None:
@@ -228,7 +232,11 @@ def test_checker_sees_a_broken_import(path: str, source: str, offence: str) -> N
         ("pipeline/train.py", "if TYPE_CHECKING:\n    from pipeline.model import a"),
         ("pipeline/model/a.py", "import torch\nimport numpy as np\nimport tqdm"),
         ("pipeline/task.py", "import re\nfrom pipeline.text import fold"),
-        ("app.py", "def build():\n    import gradio"),
+        ("pipeline/demo/page.py", "import gradio\nfrom pipeline.artifacts import Run\nfrom pipeline.demo import shelf"),
+        (
+            "pipeline/demo/shelf.py",
+            "def f():\n    from pipeline.model import classifier\n    from pipeline.scoring import x",
+        ),
         ("pipeline/cli.py", "import argparse\nimport jsonargparse"),
     ],
 )

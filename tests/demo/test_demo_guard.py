@@ -1,0 +1,154 @@
+"""What stands before the demo: every probe it must refuse, against an application that would answer all of them."""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.demo import guard
+from pipeline.demo.guard import API, MAX_BODY, Guard, Rules
+
+LIMIT = 100_000
+OPEN = Rules(uploads=LIMIT)
+
+
+def ask(
+    rules: Rules, path: str = "/", method: str = "GET", body: Sequence[bytes] = (b"",), **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    """The guard's answer around an application that gives a page with a script and tells what it read."""
+    sent: list[dict[str, Any]] = []
+    pieces = list(body)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        read = await receive()
+        start = [(b"content-length", b"999"), (b"X-Frame-Options", b"ALLOWALL")]
+        await send({"type": "http.response.start", "status": 200, "headers": start})
+        await send({"type": "http.response.body", "body": b"<script>1</script>", "more_body": True})
+        await send({"type": "http.response.body", "body": str(len(read["body"])).encode()})
+
+    named = {"host": "127.0.0.1:7860", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    scope = {
+        "type": "http", "path": path, "method": method, "headers": [(k.encode(), v.encode()) for k, v in named.items()],
+    }  # fmt: skip
+    asyncio.run(Guard(app, rules)(scope, receive, send))
+    answer = {k.decode().lower(): v.decode() for k, v in sent[0]["headers"]}
+    return sent[0]["status"], answer, b"".join(message["body"] for message in sent[1:])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs", "/openapi.json", "/redoc", "/monitoring", "/monitoring/summary", "/login", "/assets/../../etc/passwd",
+        "/gradio_api/openapi.json", "/gradio_api/component_server", "/gradio_api/proxy=http://x", "/gradio_api/runs",
+        "/gradio_api/run/classify", "/gradio_api/api/classify", "/gradio_api/dev/reload", "/gradio_api/vibe-code/",
+        "/gradio_api/stream/x/y/z/playlist.m3u8", "/gradio_api/mcp/", "/gradio_api/file=../../etc/passwd", "/report/x",
+        "/custom_component/x", "/pwa_icon", "/gradio_api/deep_link", "/gradio_api/process_recording", "//", "",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_the_page_does_not_need_is_not_there(path: str, method: str) -> None:
+    assert ask(OPEN, path, method)[0] == 404
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"])
+def test_other_methods_are_refused(method: str) -> None:
+    assert ask(OPEN, "/", method)[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200), ("localhost:80", 200), ("[::1]:7860", 200), ("192.168.0.7:7860", 200), ("LOCALHOST", 200),
+        ("evil.example", 421), ("127.0.0.1.evil.example", 421), ("localhost.evil.example", 421), ("", 421),
+        ("demo.example.org", 200), ("x.gradio.live", 200), ("gradio.live", 421), ("xgradio.live", 421),
+    ],
+)  # fmt: skip
+def test_only_known_names_are_answered(host: str, status: int) -> None:
+    assert ask(Rules(hosts=["demo.example.org", ".gradio.live"]), host=host)[0] == status
+
+
+def test_pages_of_other_sites_are_refused() -> None:
+    assert ask(OPEN, f"{API}/queue/join", "POST", origin="http://127.0.0.1:7860")[0] == 200
+    for origin in ("https://evil.example", "null", "http://localhost.evil.example"):
+        assert ask(OPEN, f"{API}/queue/join", "POST", origin=origin)[0] == 403
+
+
+def test_a_body_has_a_largest_size_declared_or_not() -> None:
+    path = f"{API}/call/classify"
+    assert ask(OPEN, path, "POST", [b"x" * MAX_BODY])[2].endswith(str(MAX_BODY).encode())
+    assert ask(OPEN, path, "POST", [b"x" * 4096] * 4 + [b"x"])[0] == 413
+    assert ask(OPEN, path, "POST", content_length=str(30 << 20))[0] == 413
+    assert ask(OPEN, path, "POST", content_length="-1")[0] == 413
+    assert ask(OPEN, f"{API}/upload", "POST", [b"x" * LIMIT])[0] == 200
+    assert ask(OPEN, f"{API}/upload", "POST", [b"x" * (LIMIT + 5000)])[0] == 413
+
+
+def test_uploads_stop_when_the_store_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MAX_STORED", 2 * LIMIT)
+    rules = Rules(uploads=LIMIT, store=tmp_path)
+    assert ask(rules, f"{API}/upload", "POST")[0] == 200
+    (tmp_path / "before.csv").write_bytes(b"x" * LIMIT)
+    assert ask(rules, f"{API}/upload", "POST")[0] == 507
+    assert ask(rules, f"{API}/queue/join", "POST")[0] == 200
+
+
+def test_nothing_but_the_start_signal_is_answered_without_the_password() -> None:
+    rules = Rules(password="ann:långt lösenord")
+    good = base64.b64encode("ann:långt lösenord".encode()).decode()
+    for path in ("/", "/report/0", f"{API}/info"):
+        status, headers, _ = ask(rules, path)
+        assert status == 401
+        assert headers["www-authenticate"].startswith("Basic ")
+        assert ask(rules, path, authorization=f"Basic {good}")[0] == 200
+    for wrong in (good[:-4], "", "Basic", "Basic ???", f"Bearer {good}", "Basic " + base64.b64encode(b"ann:").decode()):
+        assert ask(rules, authorization=wrong)[0] == 401
+    assert ask(rules, f"{API}/startup-events")[0] == 200
+
+
+def test_browsers_are_told_what_not_to_do() -> None:
+    _, page, body = ask(OPEN)
+    assert page["x-content-type-options"] == "nosniff"
+    assert page["referrer-policy"] == "no-referrer"
+    assert page["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in page["content-security-policy"]
+    assert "unsafe-eval" not in page["content-security-policy"]
+    nonce = page["content-security-policy"].split("'nonce-")[1].split("'")[0]
+    assert body == f'<script nonce="{nonce}">1</script>0'.encode()
+    assert page["content-length"] == str(len(body))
+    assert nonce not in ask(OPEN)[1]["content-security-policy"]
+    _, report, body = ask(OPEN, "/report/0")
+    assert "sandbox" in report["content-security-policy"]
+    assert "frame-ancestors 'self'" in report["content-security-policy"]
+    assert report["x-frame-options"] == "SAMEORIGIN"
+    assert b"nonce" not in body
+    assert ask(OPEN, "/docs")[1]["x-content-type-options"] == "nosniff"
+
+
+def test_headers_that_are_given_twice_are_refused() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def never(*_: Any) -> None:
+        raise AssertionError
+
+    hosts = [(b"host", b"localhost"), (b"Host", b"evil.example")]
+    scope = {"type": "http", "path": "/", "method": "GET", "headers": hosts}
+    asyncio.run(Guard(never, OPEN)(scope, never, send))
+    assert sent[0]["status"] == 400
+
+
+def test_tools_are_served_on_request_alone() -> None:
+    assert ask(Rules(mcp=True), f"{API}/mcp/", "POST")[0] == 200
+    assert ask(Rules(mcp=True), f"{API}/mcp/sse", "DELETE")[0] == 200
+    assert ask(Rules(mcp=True), f"{API}/mcpx", "POST")[0] == 404
