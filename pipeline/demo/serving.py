@@ -92,7 +92,7 @@ def password_of(given: str | None) -> str | None:
 def check_mcp() -> None:
     """Raises a PipelineError where the package for ``--mcp`` is missing."""
     if importlib.util.find_spec("mcp") is None:
-        raise PipelineError('--mcp: expected the package mcp; install it with pip install "gradio[mcp]"')
+        raise PipelineError('--mcp: expected the package mcp; install it with pip install "mcp>=1.21,<2"')
 
 
 def serve(shelf: "Shelf", reports: Mapping[str, Report], place: Place) -> None:

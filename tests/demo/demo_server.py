@@ -28,9 +28,10 @@ def served(*arguments: object, home: Path, **environment: str) -> Iterator[tuple
     port = free_port()
     command = [sys.executable, str(ROOT / "app.py"), *map(str, arguments), "--port", str(port)]
     told = home / f"app-{port}.txt"
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with told.open("w") as out:
         process = subprocess.Popen(
-            command, cwd=home, stdout=out, stderr=out, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}
+            command, cwd=home, stdout=out, stderr=out, env={**os.environ, "PYTHONPATH": path, **environment}
         )
     try:
         began = time.monotonic()

@@ -1,6 +1,7 @@
 """The command that serves the demo: what it refuses before a model is loaded, and the demo served for real."""
 
 import ast
+import asyncio
 import base64
 import json
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from demo_server import get, served
@@ -108,6 +110,23 @@ def test_the_page_and_the_report_come_with_policies(address: str, judged: tuple[
     assert get(address, Host="evil.example")[0] == 421
 
 
+def test_a_language_model_may_call_it_as_a_tool(easy_run: Path, tmp_path: Path) -> None:
+    mcp = pytest.importorskip("mcp", reason="needs the package mcp")
+    client = pytest.importorskip("mcp.client.streamable_http")
+
+    async def call(url: str) -> Any:
+        opened = client.streamablehttp_client(f"{url}gradio_api/mcp/")
+        async with opened as (read, write, _), mcp.ClientSession(read, write) as session:
+            await session.initialize()
+            (tool,) = (await session.list_tools()).tools
+            return await session.call_tool(tool.name, {"tweet": "so happy"})
+
+    with served("--run", easy_run, "--mcp", home=tmp_path) as (url, _):
+        answer = asyncio.run(call(url))
+        assert ast.literal_eval(answer.content[0].text)["label"] == "Positive"
+        assert get(f"{url}gradio_api/mcp/", b"{}", Host="evil.example")[0] == 421
+
+
 def test_a_password_is_asked_for(easy_run: Path, tmp_path: Path) -> None:
     from gradio_client import Client
 
@@ -151,7 +170,7 @@ def test_what_cannot_be_is_refused_in_a_line(
         assert "expected user:password" in said
         assert "no colon here" not in said
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert 'pip install "gradio[mcp]"' in refused(capsys, "--run", easy_run, "--mcp")
+    assert 'pip install "mcp>=1.21,<2"' in refused(capsys, "--run", easy_run, "--mcp")
 
 
 def test_a_password_comes_from_a_file_or_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

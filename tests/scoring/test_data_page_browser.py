@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accessibility import faults
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from synthetic_content import LABELS, TOPICS, make_content, make_context
@@ -117,4 +118,16 @@ def test_a_table_that_scrolls_shows_on_which_side_there_is_more(browser: Browser
     assert shaded() == [True, True]
     table.evaluate("element => { element.scrollLeft = 9999 }")
     assert shaded() == [True, False]
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
+def test_axe_finds_nothing_serious(browser: Browser, page_file: Path, width: int, scheme: str) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(element => element.open = true)")
+    assert faults(page) == []
     context.close()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from accessibility import faults
 from playwright.sync_api import Browser, sync_playwright
 from synthetic_predictions import LABELS, make_predictions
 
@@ -88,6 +89,18 @@ def test_text_has_contrast(browser: Browser, page_file: Path) -> None:
             ratio = page.evaluate(CONTRAST, selector)
             assert ratio >= 4.5, (scheme, selector, ratio)
         context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
+def test_axe_finds_nothing_serious(browser: Browser, page_file: Path, width: int, scheme: str) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(element => element.open = true)")
+    assert faults(page) == []
+    context.close()
 
 
 CONTRAST = """selector => {
