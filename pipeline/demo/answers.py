@@ -145,8 +145,10 @@ def _log_share(decoded: "Decoded", label: str) -> float:
 
 
 def marked(found: Words) -> list[tuple[str, str | None]]:
-    """The pieces of the tweet with one of ``EFFECTS`` each, or None."""
-    return [(piece, None if effect is None else _kind(effect)) for piece, effect in found.effects]
+    """The words with one of ``EFFECTS`` each, or None; what draws them puts the spaces in."""
+    return [
+        (piece.strip(), None if effect is None else _kind(effect)) for piece, effect in found.effects if piece.strip()
+    ]
 
 
 def _kind(effect: float) -> str | None:

@@ -122,7 +122,7 @@ def _first(path: Path, text: str, prefix: str) -> tuple[list[str], list[list[str
 
     csv.field_size_limit(1 << 30)
     names = [guarded(text), *(prefix + name for name in _ADDED)]
-    rows = []
+    rows: list[list[str]] = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         for row in csv.DictReader(file):
             if len(rows) == SHOWN_ROWS:

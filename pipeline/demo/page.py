@@ -172,7 +172,8 @@ def _file_tab(shelf: Shelf, run: gr.Dropdown) -> None:
         download = gr.DownloadButton("Download the labelled file", elem_id="download")
         table = gr.Dataframe(
             label=f"The first {batch.SHOWN_ROWS} rows", interactive=False, wrap=True, datatype="str", elem_id="rows",
-            static_columns=None, max_height=480,
+            max_height=480, buttons=[],
+            column_widths=["320px", "110px", "110px", "110px", "230px"],
         )  # fmt: skip
 
     def label(path: str | None, named: str, name: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - how Gradio hands it over

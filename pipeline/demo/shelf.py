@@ -92,6 +92,7 @@ class Shelf:
         from pipeline.model.classifier import load_classifier
 
         classifier, placement = load_classifier(run, **self._options)
+        classifier.decode([run.task.instruction])  # what is computed once, the first visitor need not wait for
         bag = self._fitting.submit(fit_bag, run)
         return Loaded(run, classifier, placement, threshold_of(run), bag)
 

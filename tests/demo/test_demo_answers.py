@@ -84,7 +84,7 @@ def test_the_number_of_words_is_capped_and_said(at_hand: Loaded) -> None:
 def test_words_are_marked_by_what_they_do() -> None:
     found = answers.Words("Positive", [("a", 0.6), (" ", None), ("b", 0.2), ("c", 0.05), ("d", -0.2), ("e", -3)], 5, 5)
     assert [kind for _, kind in answers.marked(found)] == [
-        "strongly for", None, "for", None, "against", "strongly against",
+        "strongly for",  "for", None, "against", "strongly against",
     ]  # fmt: skip
     assert answers.told(found) == (
         "Without 'e', Positive would be more than 10 times as probable. Words are left out one by one."

@@ -14,6 +14,7 @@ from pipeline.demo import batch, evaluations
 from pipeline.demo.batch import Labelled
 from pipeline.demo.shelf import Shelf
 from pipeline.errors import PipelineError
+from pipeline.predictions import Prediction
 
 FORMULA = "=HYPERLINK(1)"
 
@@ -48,11 +49,11 @@ def test_every_row_of_a_file_comes_back_formula_safe(shelf: Shelf, tmp_path: Pat
     assert [row["label"] for row in rows[:18]] == expected
 
 
-def _predicted(shelf: Shelf, texts: list[str]) -> list[object]:
+def _predicted(shelf: Shelf, texts: list[str]) -> list[Prediction]:
     from pipeline.library import TunedClassifier
 
     with shelf.open() as loaded:
-        return list(TunedClassifier(loaded.run, loaded.classifier, loaded.placement).predict(texts))
+        return TunedClassifier(loaded.run, loaded.classifier, loaded.placement).predict(texts)
 
 
 def test_a_column_called_label_stays(shelf: Shelf, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_headers_that_are_given_twice_are_refused() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    async def never(*_: Any) -> None:
+    async def never(*_: Any) -> Any:
         raise AssertionError
 
     hosts = [(b"host", b"localhost"), (b"Host", b"evil.example")]
