@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artifacts import MANIFEST, Report, Run, read_json, read_jsonl
+from pipeline.artifacts import MANIFEST, Report, Run, read_jsonl
 from pipeline.demo.answers import MAX_CHARACTERS
 from pipeline.errors import PipelineError
 from pipeline.task import SENTIMENT_LABELS
@@ -80,14 +80,6 @@ def page_of(report: Report) -> bytes:
         PipelineError: it has changed since the report was written.
     """
     return report.verified(PAGE).read_bytes()
-
-
-def summary_of(report: Report) -> str:
-    """The first sentence of its verdict; nothing where the report is of a version without one."""
-    try:
-        return str(read_json(report.verified("metrics.json"))["verdict"][0])
-    except (PipelineError, KeyError, IndexError, TypeError):
-        return ""
 
 
 def examples_of(run: Run, report: Report | None) -> Examples:
