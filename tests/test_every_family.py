@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from family_checkpoints import CHECKPOINTS, write_checkpoint
 
-import app
 from pipeline import evaluate, export, predict, prepare, train
 from pipeline.artifacts import Export, PreparedDataset, Report, Run, read_json
-from pipeline.model.classifier import load_classifier
+from pipeline.demo import answers, page
+from pipeline.demo.shelf import Shelf
 
 NAMES = sorted(CHECKPOINTS)
 PRECISIONS = ["bf16", *(pytest.param(each, marks=pytest.mark.thorough) for each in ("int8", "nf4"))]
@@ -90,8 +90,13 @@ def test_export(runs: Callable[[str, str], Path], tmp_path: Path, name: str) -> 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_app(runs: Callable[[str, str], Path], name: str) -> None:
-    classifier = load_classifier(Run.load(runs(name, "bf16")))[0]
-    assert app.build(classifier, name).get_api_info()["named_endpoints"].keys() == {"/classify"}
-    tuned, untuned = app.classify(classifier, "love it")
+    shelf = Shelf({name: Run.load(runs(name, "bf16"))})
+    assert page.build(shelf, {}, "http://127.0.0.1/").get_api_info()["named_endpoints"].keys() == {"/classify"}
+    with shelf.open() as loaded:
+        tuned, prediction = answers.tuned(loaded, "love it")
+        untuned = answers.untuned(loaded.classifier, "love it")
+        found = answers.words(loaded.classifier, "love it", tuned.loglikelihood, tuned)
     assert tuned.labels == untuned.labels
     assert tuned.log_likelihoods != untuned.log_likelihoods
+    assert prediction.probabilities == tuned.probabilities
+    assert found.asked == 2

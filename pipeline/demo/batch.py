@@ -3,7 +3,7 @@
 import csv
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ class _Turns(TunedClassifier):
         del self._classifier  # memory for one model is enough: the shelf may have to let go of this one
         self._shelf, self._name, self._done = shelf, name, done
 
-    def predict(self, texts: Sequence[str | None], **options: Any) -> list[Prediction]:
+    def predict(self, texts: Iterable[str | None], **options: Any) -> list[Prediction]:
+        texts = list(texts)
         with self._shelf.open(self._name) as loaded:
             found = TunedClassifier(loaded.run, loaded.classifier, loaded.placement).predict(texts, **options)
         self._done(len(texts))
