@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pipeline import cli, growing
 from pipeline.artifacts import SPLITS, PreparedDataset, Row, refuse_existing
-from pipeline.distilled import Growth, lines_of, reasons, write_folder
+from pipeline.distilled import DROPPED, Growth, keep_dropped, lines_of, reasons, write_folder
 from pipeline.errors import PipelineError, StoppedError, did_you_mean
 from pipeline.locking import LOCK, Lock
 from pipeline.task import Task
@@ -132,13 +132,15 @@ def distill(config: DistillConfig) -> Path:
         grown, agreed = _grow(config, desk, dataset, rows, amounts, scenes, found)
         if not grown.kept:
             why = ", ".join(f"{reason} {n:,}" for reason, n in reasons(grown).items())
+            listed = keep_dropped(desk.ledger.path.parent, grown)
             raise PipelineError(
-                f"{config.teacher}: expected tweets to add, got none that can be used: {why or 'no tweet at all'}; the "
-                f"calls are in {desk.ledger.path}"
+                f"{config.teacher}: expected tweets to add, got none that can be used: {why or 'no tweet at all'}; "
+                f"{listed} has each with its reason; choose another teacher, or other scenes or tweets"
             )
         growth = Growth(grown, agreed, amounts, scenes, found)
         content = write_folder(config, out, dataset, rows, desk, growth)
-    _tell(content["distilled"][-1], grown, agreed, desk.ledger)
+        (desk.ledger.path.parent / DROPPED).unlink(missing_ok=True)  # of a start that came to nothing
+    _tell(content["distilled"][-1], out, desk.ledger)
     return out
 
 
@@ -251,13 +253,16 @@ def _desk(config: DistillConfig, task: Task, out: Path, extra: Mapping[str, Any]
         prices = Prices(config.price_in, config.price_out) if is_address(config.teacher) else Prices(0.0, 0.0)
         ledger = Ledger(folder, prices, Budget(config.max_calls, config.max_cost))
         if len(ledger):
-            log.info("%s: %d finished calls are there and are not made again", folder, len(ledger))
+            log.info("%s: finished calls are there (%d) and are not made again", folder, len(ledger))
         try:
             yield Desk(teacher, ledger)
-        except KeyboardInterrupt as error:
-            raise StoppedError(
-                f"{folder}: stopped; finished calls are kept there; go on with the same command"
-            ) from error
+        except BaseException as error:
+            # Said here and nowhere else: whoever raises it cannot know whether there are any.
+            if len(ledger):
+                log.warning("%s: finished calls are kept there (%d) and are not made again", folder, len(ledger))
+            if isinstance(error, KeyboardInterrupt):
+                raise StoppedError(f"{out}: stopped; go on with the same command") from error
+            raise
         finally:
             lock.remove()
             if not any(path.name != LOCK for path in folder.iterdir()):
@@ -304,12 +309,14 @@ def _grow(
     agreed = None
     if config.agreement:
         agreed = growing.agree(desk, rows["val"], config.agreement, task, meanings, config.seed)
+        _tell_agreement(agreed)
     rules = _rules(config, dataset, rows["train"])
     if found is not None:
         grown = growing.annotate_tweets(
             desk, found.examples, found.human, config.label, task, meanings, rules, real, config.seed
         )
         grown.dropped = [*found.dropped, *grown.dropped]
+        _tell_agreement(grown.agreement)
         return grown, agreed
     if scenes is None:
         raise AssertionError("nothing to do")
@@ -345,7 +352,7 @@ def _prefix(train: Sequence[Row]) -> str:
 
 def _last_number(dataset: PreparedDataset, train: Sequence[Row]) -> int:
     """The largest number of a tweet that was written before, whether it was used or not."""
-    names = [row.id for row in train] + [str(row.get("id")) for row in lines_of(dataset, "dropped.jsonl")]
+    names = [row.id for row in train] + [str(row.get("id")) for row in lines_of(dataset, DROPPED)]
     return max(
         (int(name.removeprefix(growing.WRITTEN)) for name in names if name.startswith(growing.WRITTEN)), default=0
     )
@@ -368,17 +375,22 @@ def _rules(config: DistillConfig, dataset: PreparedDataset, train: Sequence[Row]
     )
 
 
-def _tell(step: Mapping[str, Any], grown: "Grown", agreed: dict[str, Any] | None, ledger: "Ledger") -> None:
-    """What came of it, for the person at the screen."""
+def _tell_agreement(found: dict[str, Any] | None) -> None:
+    """How good the teacher's labels are, as soon as it is known: it is paid for, whatever comes after."""
     from pipeline.scoring.agreement import agreement_lines
 
-    for found in (agreed, grown.agreement):
-        if found is not None:
-            log.info("%s", "\n".join(agreement_lines(found)))
+    if found is not None:
+        log.info("%s", "\n".join(agreement_lines(found)))
+
+
+def _tell(step: Mapping[str, Any], out: Path, ledger: "Ledger") -> None:
+    """What came of it, for the person at the screen."""
     added = ", ".join(f"{label} {n:,}" for label, n in step["added"].items())
     log.info("added to train, marked as synthetic: %s", added)
     for reason, n in step["dropped"].items():
         log.info("  not used, %s: %d", reason, n)
+    if step["dropped"]:
+        log.info("  %s has each of these", out / DROPPED)
     log.info(
         "%d calls, %s; they are kept in %s, which may be removed",
         len(ledger), ledger.told, ledger.path.parent,

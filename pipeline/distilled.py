@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.teacher.desk import Desk
     from pipeline.teacher.scenes import Scenes
 
+DROPPED, _TRACES = "dropped.jsonl", "distilled.jsonl"
 _BATCH_SIZE = 8  # as pipeline.prepare has it
 # Rows of a class that the page shows of each split, real and synthetic; it shows eight in all.
 _SAMPLES = {False: 2, True: 4}
@@ -95,17 +96,23 @@ def write_folder(
                 shutil.copyfile(dataset.verified(name), folder / name)
         write_text(folder / "train.json", dump_rows(row.to_json() for row in train))
         dropped = [row.to_json() for row in grown.dropped]
-        before = {name: lines_of(dataset, name) for name in ("dropped.jsonl", "distilled.jsonl")}
-        write_text(folder / "dropped.jsonl", dump_jsonl([*before["dropped.jsonl"], *dropped]))
+        write_text(folder / DROPPED, dump_jsonl([*lines_of(dataset, DROPPED), *dropped]))
         traces = [
             {"id": row.id, "label": row.output, "teacher": row.teacher, **grown.traces.get(row.id, {})} for row in new
         ]
-        write_text(folder / "distilled.jsonl", dump_jsonl([*before["distilled.jsonl"], *traces]))
+        write_text(folder / _TRACES, dump_jsonl([*lines_of(dataset, _TRACES), *traces]))
         if growth.scenes is not None:
             (folder / "scenes.yaml").write_bytes(growth.scenes.source)
         _write_pages(config, folder, dataset, content, {**rows, "train": train})
         write_manifest(folder, PreparedDataset.kind, dataset.task, content)
     return content
+
+
+def keep_dropped(folder: Path, grown: Grown) -> Path:
+    """The list of what was not used, where no folder is written that it could stand in."""
+    path = folder / DROPPED
+    write_text(path, dump_jsonl(row.to_json() for row in grown.dropped))
+    return path
 
 
 def lines_of(dataset: PreparedDataset, name: str) -> list[Any]:

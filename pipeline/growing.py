@@ -32,8 +32,7 @@ _STYLES = 3  # examples of style from the scenes in one call
 _SHOWN = 280
 # Every tweet asked for is paid for: a round asks for no more than this many times what is missing, whatever the yield.
 _MOST_AT_ONCE = 3
-_BARREN = 3  # rounds without a single new tweet, after which a class is given up
-_TRIED = 8  # calls, after a round without one
+_BARREN = 30  # texts in a row of which none can be used, after which a class is given up
 _MOST_ASKED = 20  # times the tweets that are wanted
 
 
@@ -153,19 +152,20 @@ def write_tweets(
         while got < amount and barren < _BARREN and asked < _MOST_ASKED * amount + per_call:
             times = min(asked / max(got, 1), _MOST_AT_ONCE) if asked else 1.0
             calls = math.ceil((amount - got) * max(times, 1.0) / per_call)
-            # A teacher that has just written nothing of use is not paid much to do so again.
-            batch = [next(requests) for _ in range(min(calls, _TRIED) if barren else calls)]
-            asked += len(batch) * per_call
+            if barren or not asked:  # a teacher that may write nothing of use is not paid much to do so
+                calls = min(calls, math.ceil((_BARREN - barren) / per_call))
+            batch = [next(requests) for _ in range(calls)]
+            asked += calls * per_call
             found = _round(desk, label, batch, task, scenes, order, rules, real, grown, numbers, per_call)
             grown.kept += found[: amount - got]
             grown.dropped += _surplus(found[amount - got :])
             got = min(amount, got + len(found))
-            barren = 0 if found else barren + 1
+            barren = 0 if found else barren + calls * per_call
         grown.asked[label] = asked
         if got < amount:
             log.warning(
-                "%s: %d of the %d tweets wanted; the teacher wrote %d that could be used no more, see dropped.jsonl; "
-                "more scenes, or another teacher",
+                "%s: given up with %d of the %d tweets wanted; %d texts cannot be used; more scenes may help, or "
+                "another teacher",
                 label, got, amount, sum(row.label == label for row in grown.dropped),
             )  # fmt: skip
     for example in list(grown.traces.keys() - {example.id for example in grown.kept}):

@@ -145,16 +145,39 @@ def test_a_teacher_that_repeats_itself_is_given_up(
     server.write = lambda content, seed: json.dumps(["the same old tweet about the same old loss"] * 5)
     dataset = grown(lopsided, server, tmp_path / "out", write=20)
     assert len(new_rows(dataset)) == 1
-    assert "Negative: 1 of the 20 tweets wanted" in caplog.text
+    assert "Negative: given up with 1 of the 20 tweets wanted; 79 texts cannot be used" in caplog.text
     assert dataset.manifest["distilled"][0]["wanted"] == {"Negative": 20}
     asked = len(server.requests)
     server.write = lambda content, seed: "[]"
-    with pytest.raises(PipelineError, match="got none that can be used: no answer 36"):
+    with pytest.raises(PipelineError, match="got none that can be used: no answer 6"):
         grown(lopsided, server, tmp_path / "much", write=100)
-    assert len(server.requests) - asked == 3 * (20 + 8 + 8)  # each is asked three times
+    assert len(server.requests) - asked == 3 * 6  # for 30 texts, each call three times
     with pytest.raises(PipelineError, match="got none that can be used: no answer"):
         grown(lopsided, server, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_where_nothing_can_be_used_all_that_is_known_is_told(
+    lopsided: Path, server: TeacherServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pipeline")
+    honest = server.label
+    server.label = lambda content, seed: json.dumps({"label": "Positive"})
+    options: dict[str, Any] = {"write": 10, "check": True, "agreement": 6, "per_call": 2}
+    with pytest.raises(PipelineError, match="got none that can be used: teacher disagrees 30; ") as refused:
+        grown(lopsided, server, tmp_path / "out", **options)
+    listed = tmp_path / "out.calls" / "dropped.jsonl"
+    assert f"{listed} has each" in str(refused.value)
+    rows = read_jsonl(listed)
+    assert {(row["reason"], row["detail"]) for row in rows} == {("teacher disagrees", "says Positive")}
+    assert len({row["text"] for row in rows}) == 30
+    assert "teacher against people on 6 tweets" in caplog.text
+    assert not (tmp_path / "out").exists()
+    # What a start came to that had no folder to write is not left beside one that has.
+    server.label = honest
+    (tmp_path / "out.calls" / "calls.jsonl").unlink()
+    grown(lopsided, server, tmp_path / "out", **options)
+    assert not listed.exists()
 
 
 def test_check_keeps_what_the_teacher_labels_so_again(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:

@@ -100,6 +100,23 @@ def test_nobody_there(lopsided: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_finished_calls_are_told_of_where_there_are_some(
+    lopsided: Path, server: TeacherServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    priced: dict[str, Any] = {"price_in": 1000.0, "price_out": 1000.0, "max_cost": 0.001}
+    with pytest.raises(StoppedError, match="larger --max_cost") as stopped:
+        grown(lopsided, server, tmp_path / "out", **priced)
+    with serving(TeacherServer()) as gone:
+        pass
+    with pytest.raises(PipelineError, match="when it answers again") as alone:
+        grown(lopsided, gone, tmp_path / "out", retries=0)
+    assert not any("kept" in said for said in (str(stopped.value), str(alone.value), caplog.text))
+    server.script = lambda number, body: FAULTS["500"] if number else None
+    with pytest.raises(PipelineError, match="when it answers again"):
+        grown(lopsided, server, tmp_path / "out", retries=0, concurrency=1)
+    assert f"{tmp_path / 'out.calls'}: finished calls are kept there (1)" in caplog.text
+
+
 def test_an_answer_without_its_form_is_asked_for_again_with_another_seed(
     lopsided: Path, server: TeacherServer, tmp_path: Path
 ) -> None:
@@ -152,7 +169,7 @@ def test_the_budget_stops_the_work_and_the_same_command_goes_on(
     assert not (tmp_path / "out").exists()
     with pytest.raises(StoppedError):
         grown(lopsided, server, tmp_path / "out", **options, max_calls=5)
-    assert len(server.requests) == 6
+    assert len(server.requests) == 5
     dataset = grown(lopsided, server, tmp_path / "out", **options, max_calls=50)
     assert len(server.paid) == len(set(server.paid)) == dataset.manifest["distilled"][0]["cost"]["calls"]
     again = grown(lopsided, server, tmp_path / "again", **options)
@@ -249,7 +266,7 @@ def test_what_was_not_begun_when_it_is_stopped_is_not_begun_any_more(
     server.delay = 0.2
 
     def stopped(self: ThreadPoolExecutor, *arguments: Any) -> Any:
-        if len(handed) == 20:
+        if len(handed) == 5:
             raise KeyboardInterrupt
         handed.append(submit(self, *arguments))
         return handed[-1]

@@ -173,7 +173,7 @@ class Endpoint:
             if attempt == self._retries:
                 raise PipelineError(
                     f"{self.identity['address']}: expected an answer, got {why}, {attempt + 1} times in a row; "
-                    "finished calls are kept; go on with the same command when it answers again"
+                    "go on with the same command when it answers again"
                 )
             self._pause(attempt, asked, why)
         raise AssertionError("unreachable")
@@ -200,8 +200,8 @@ class Endpoint:
         """Waits before a call is repeated."""
         if asked is not None and asked > _LONGEST_ASKED:
             raise PipelineError(
-                f"{self.identity['address']}: answered {why} and asks to wait {asked:,.0f} s; finished calls are kept; "
-                "go on with the same command then"
+                f"{self.identity['address']}: answered {why} and asks to wait {asked:,.0f} s; go on with the same "
+                "command then"
             )
         delay = min(_LONGEST_WAIT, _BACKOFF * 2**attempt) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         if asked is not None:

@@ -109,14 +109,13 @@ class Ledger:
                 self._lock.wait()
             if self.budget.max_calls is not None and self.calls + calls > self.budget.max_calls:
                 raise StoppedError(
-                    f"--max_calls {self.budget.max_calls}: reached; finished calls are kept in {self.path}; go on with "
-                    "the same command and a larger --max_calls"
+                    f"--max_calls {self.budget.max_calls}: reached; go on with the same command and a larger "
+                    "--max_calls"
                 )
             if self.budget.max_cost is not None and not self._has_room(most):
                 raise StoppedError(
                     f"--max_cost {self.budget.max_cost:g}: reached; {self._spent:.4f} are spent, and the next call may "
-                    f"cost {most:.4f}; finished calls are kept in {self.path}; go on with the same command and a "
-                    "larger --max_cost"
+                    f"cost {most:.4f}; go on with the same command and a larger --max_cost"
                 )
             self.calls += calls
             self._reserved += most
