@@ -352,17 +352,21 @@ def refuse_changes(place: Path, before: Mapping[str, Any], fingerprint: Mapping[
     Raises:
         PipelineError: something that decides the result is another now; the message lists it.
     """
-    now = json.loads(json.dumps(fingerprint))
-    changed = [
-        f"{key} {_short(before.get(key))} -> {_short(now.get(key))}"
-        for key in sorted({*before, *now})
-        if before.get(key) != now.get(key)
-    ]
-    if changed:
+    if changed := changes(before, fingerprint):
         raise PipelineError(
             f"{place}: expected what it was begun with, got {', '.join(changed)}; "
             "go on with the former, or choose another --out"
         )
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is another now than it was, as ``seed 1 -> 2``; ``before`` comes from a file, ``now`` need not."""
+    now = json.loads(json.dumps(now))
+    return [
+        f"{key} {_short(before.get(key))} -> {_short(now.get(key))}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
 
 
 def _short(value: object) -> str:

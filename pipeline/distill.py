@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pipeline import cli, growing
 from pipeline.artifacts import SPLITS, PreparedDataset, Row, refuse_existing
-from pipeline.distilled import DROPPED, Growth, keep_dropped, lines_of, reasons, write_folder
+from pipeline.distilled import DROPPED, Growth, is_finished, keep_dropped, lines_of, reasons, write_folder
 from pipeline.errors import PipelineError, StoppedError, did_you_mean
 from pipeline.locking import LOCK, Lock
 from pipeline.task import Task
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pipeline.distill")
 
+_FOR_ADDRESSES = ("model", "request", "price_in", "price_out", "max_cost")
 _SCENES = Path(__file__).resolve().parent / "configs" / "scenes"
 
 
@@ -39,7 +40,7 @@ class DistillConfig:
     """Folder written by pipeline.prepare, or by pipeline.distill before."""
     out: str
     """Folder to write, such as data/prepared/btc_distilled; it must not exist yet. Finished calls are kept beside it,
-    in OUT.calls: the same command goes on from there, and pays for no call twice."""
+    in OUT.calls: the same command goes on from there, and pays for no call twice; once it is finished, for none."""
     teacher: str
     """Address of an OpenAI-compatible endpoint, such as https://api.openai.com/v1, whose key is read from
     OPENAI_API_KEY; or a model that pipeline.train would take as --base_model."""
@@ -106,12 +107,17 @@ def distill(config: DistillConfig) -> Path:
     What comes back is cleaned, compared with every row that is there, and added to the training split of a new prepared
     folder, marked as synthetic; val.json and test.json stay byte for byte as they are. dropped.jsonl lists what was
     not used and why, distilled.jsonl where each new row is from, manifest.json teacher, prompts, counts and cost.
-    It can be stopped or killed at any moment: the same command goes on, and pays for no finished call again.
+    It can be stopped or killed at any moment: the same command goes on, and pays for no finished call again. Where it
+    is finished already, nothing is done.
     """
     extra = _check(config)
     dataset = PreparedDataset.load(config.dataset)
     task = dataset.task
     _check_labels(config, task)
+    scenes_file = None if config.scenes is None else _scenes_path(config.scenes)
+    if is_finished(config, Path(config.out), dataset, scenes_file):
+        log.info("%s: is finished already", config.out)
+        return Path(config.out)
     out = refuse_existing(config.out)
     rows = {split: dataset.rows(split) for split in SPLITS}
     classes = Counter(row.output for row in rows["train"])
@@ -126,7 +132,7 @@ def distill(config: DistillConfig) -> Path:
             )
         log.info("to be written: %s", ", ".join(f"{n:,} {label}" for label, n in amounts.items()))
     # Whatever is wrong with a file is told before anything is paid for.
-    scenes = _scenes(config, task)
+    scenes = None if scenes_file is None else _scenes(scenes_file, task)
     found = None if config.annotate is None else _unlabelled(config, config.annotate, dataset, rows["train"])
     with _desk(config, task, out, extra) as desk:
         grown, agreed = _grow(config, desk, dataset, rows, amounts, scenes, found)
@@ -153,10 +159,10 @@ def _check(config: DistillConfig) -> Mapping[str, Any]:
         check_address(config.teacher)
         if not config.model:
             raise PipelineError("--model: expected the name of the model at the endpoint, got none")
-    elif config.model or config.request or config.price_in or config.price_out or config.max_cost is not None:
+    elif given := [f"--{name}" for name in _FOR_ADDRESSES if getattr(config, name) is not None]:
         raise PipelineError(
-            "--model, --request, --price_in, --price_out, --max_cost: expected an address as --teacher with them, got "
-            f"{config.teacher}"
+            f"{', '.join(given)}: expected an address as --teacher beside it, which begins with http:// or https://, "
+            f"got {config.teacher}"
         )
     if config.annotate is not None and (config.write is not None or config.check or config.examples):
         raise PipelineError("--annotate: expected no --write, --check or --examples beside it; nothing is written then")
@@ -217,12 +223,19 @@ def _check_labels(config: DistillConfig, task: Task) -> None:
         raise PipelineError(f"--label: expected every class once, got {', '.join(config.label)}")
 
 
-def _scenes(config: DistillConfig, task: Task) -> "Scenes | None":
-    if config.scenes is None:
-        return None
+def _scenes(path: Path, task: Task) -> "Scenes":
     from pipeline.teacher.scenes import read_scenes
 
-    return read_scenes(_scenes_path(config.scenes), task.labels)
+    try:
+        return read_scenes(path, task.labels)
+    except PipelineError as error:
+        if path.resolve().parent != _SCENES:
+            raise
+        # Of the files that are there nothing else can be wrong, and they are not to be edited.
+        raise PipelineError(
+            f"--scenes {path.stem}: is for other classes than {', '.join(task.labels)}; write a file of your own, "
+            "docs/distilling.md tells how"
+        ) from error
 
 
 def _scenes_path(scenes: str) -> Path:
@@ -231,7 +244,8 @@ def _scenes_path(scenes: str) -> Path:
     if not path.is_file() and scenes in known:
         return _SCENES / f"{scenes}.yaml"
     if not path.is_file():
-        raise PipelineError(f"--scenes {scenes}: expected a YAML file, or {', '.join(known)}; no such file")
+        got = "is a folder" if path.is_dir() else "no such file"
+        raise PipelineError(f"--scenes {scenes}: expected a YAML file, or {', '.join(known)}; {got}")
     return path
 
 

@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import (
+    MANIFEST,
     PreparedDataset,
     Row,
+    changes,
     dump_jsonl,
     dump_rows,
     new_folder,
+    read_json,
     read_jsonl,
+    sha256_of,
     write_manifest,
     write_text,
 )
+from pipeline.errors import PipelineError
 from pipeline.growing import WRITTEN, Grown
 
 if TYPE_CHECKING:
@@ -35,7 +40,7 @@ _BATCH_SIZE = 8  # as pipeline.prepare has it
 _SAMPLES = {False: 2, True: 4}
 # Options that are told elsewhere, or that decide nothing of the result.
 _ELSEWHERE = (
-    *("dataset", "out", "teacher", "annotate", "price_in", "price_out"),
+    *("dataset", "out", "teacher", "annotate", "scenes", "price_in", "price_out"),
     *("concurrency", "timeout", "retries", "max_calls", "max_cost"),
 )
 # Files of a prepared folder that are about its real rows, and stay as they are.
@@ -124,7 +129,6 @@ def _step(config: "DistillConfig", desk: "Desk", growth: Growth) -> dict[str, An
     """What the manifest says of this growth."""
     from pipeline.teacher.asking import prompts_sha256
 
-    options = dataclasses.asdict(config)
     grown, scenes, found = growth.grown, growth.scenes, growth.found
     return {
         "how": "written" if config.annotate is None else "labelled",
@@ -138,8 +142,66 @@ def _step(config: "DistillConfig", desk: "Desk", growth: Growth) -> dict[str, An
         "dropped": reasons(grown),
         "agreement": {"validation": growth.agreed, "source": grown.agreement},
         "cost": desk.ledger.to_json(),
-        "options": {name: value for name, value in options.items() if name not in _ELSEWHERE},
+        "options": _options(config),
     }
+
+
+def _options(config: "DistillConfig") -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in _ELSEWHERE}
+
+
+def is_finished(config: "DistillConfig", out: Path, dataset: PreparedDataset, scenes: Path | None) -> bool:
+    """Whether this command has made the folder already. What decides nothing of the result does not count, nor paths.
+
+    Args:
+        config: the options of the command.
+        out: the folder.
+        dataset: the parent.
+        scenes: the file of the scenes.
+
+    Raises:
+        PipelineError: the command has made it, but with other options; the message lists them.
+    """
+    manifest = read_json(out / MANIFEST) if (out / MANIFEST).is_file() else None
+    steps = manifest.get("distilled") if isinstance(manifest, dict) else None
+    if not isinstance(manifest, dict) or not steps:
+        return False
+    step, options = steps[-1], _options(config)
+    key, teacher = _named(config.teacher)
+    before = {
+        "dataset": manifest["parents"]["dataset"]["sha256"],
+        "teacher": step["teacher"].get(key),
+        "scenes": step["scenes"] and step["scenes"]["sha256"],
+        "annotate": step["source"] and step["source"]["sha256"],
+        # What an older version did not know does not count.
+        **{name: value for name, value in step["options"].items() if name in options},
+    }
+    now = {
+        **options,
+        "dataset": dataset.sha256,
+        "teacher": teacher,
+        "scenes": scenes and sha256_of(scenes),
+        "annotate": config.annotate and sha256_of(Path(config.annotate)),
+    }
+    if changed := changes(before, {name: value for name, value in now.items() if name in before}):
+        raise PipelineError(
+            f"{out}: already exists, and was made with other options: {', '.join(changed)}; choose another --out, or "
+            "remove it"
+        )
+    return True
+
+
+def _named(teacher: str) -> tuple[str, str]:
+    """What a manifest says of a teacher: under which key, and the value there."""
+    from pipeline.model.base import folder_fingerprint
+    from pipeline.teacher.endpoint import is_address
+
+    path = Path(teacher)
+    if is_address(teacher):
+        return "address", teacher.rstrip("/")
+    if path.is_dir():
+        return "model", folder_fingerprint(path)
+    return ("model", sha256_of(path)) if path.is_file() else ("name", teacher)
 
 
 def _content(

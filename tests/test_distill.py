@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import sys
 import time
 from collections import Counter
@@ -10,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_rows
+from conftest import make_rows, write_prepared
 from distilling import KEY, LONG_TWEET, ROOT, config, grown, new_rows, reasons, tweets_file
-from teacher_server import TeacherServer, sentence
+from teacher_server import TeacherServer, sentence, serving
 
 from pipeline import distill
 from pipeline.artifacts import PreparedDataset, read_json, read_jsonl, sha256_of
 from pipeline.errors import PipelineError
 from pipeline.growing import wanted
+from pipeline.task import Task
 
 pytestmark = pytest.mark.usefixtures("api_key")
 
@@ -262,6 +264,49 @@ def test_files_count_as_they_were_when_they_were_read(lopsided: Path, server: Te
     [step] = dataset.manifest["distilled"]
     assert (step["source"]["sha256"], step["scenes"]["sha256"]) == tuple(before.values())
     assert sha256_of(dataset.folder / "scenes.yaml") == before[scenes]
+    assert "scenes" not in step["options"]  # its name alone is told, not where it was
+
+
+def test_scenes_that_are_there_are_for_their_classes(server: TeacherServer, tmp_path: Path) -> None:
+    rows = [dataclasses.replace(row, output="Bearish" if i % 3 else "Bullish") for i, row in enumerate(make_rows(12))]
+    task = Task(labels=("Bearish", "Bullish"))
+    folder = write_prepared(tmp_path / "other", {"train": rows, "val": [], "test": []}, task)
+    with pytest.raises(PipelineError, match=r"bitcoin: is for other classes than Bearish, Bullish; write .*distilling"):
+        grown(folder, server, tmp_path / "out", label=["Bullish"])
+    assert not server.requests
+
+
+def test_the_same_command_on_what_it_has_finished_pays_for_nothing(
+    lopsided: Path, server: TeacherServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pipeline")
+    scenes = tmp_path / "mine.yaml"
+    scenes.write_bytes((ROOT / "pipeline" / "configs" / "scenes" / "bitcoin.yaml").read_bytes())
+    dataset = grown(lopsided, server, tmp_path / "out", scenes=str(scenes))
+    before, asked = sha256_of(dataset.folder / "manifest.json"), len(server.requests)
+    shutil.rmtree(tmp_path / "out.calls")
+    # Neither where a file lies nor what was paid decides the result.
+    again = grown(lopsided, server, tmp_path / "out", concurrency=2, price_in=1.0, price_out=1.0)
+    assert f"{dataset.folder}: is finished already" in caplog.text
+    assert sha256_of(again.folder / "manifest.json") == before
+    changed: list[tuple[Path, dict[str, Any], str]] = [
+        (lopsided, {"write": 7, "seed": 1}, "seed 42 -> 1, write 6 -> 7"),
+        (lopsided, {"model": "other"}, "model teacher -> other"),
+        (write_prepared(tmp_path / "data", {"train": make_rows(9), "val": [], "test": []}), {}, "dataset"),
+    ]
+    for parent, options, said in changed:
+        with pytest.raises(PipelineError, match=f"already exists, and was made with other options: {said}"):
+            grown(parent, server, tmp_path / "out", **options)
+    scenes.write_text(scenes.read_text(encoding="utf-8").replace("about: ", "about: all "), encoding="utf-8")
+    with pytest.raises(PipelineError, match="with other options: scenes"):
+        grown(lopsided, server, tmp_path / "out", scenes=str(scenes))
+    with serving(TeacherServer()) as other, pytest.raises(PipelineError, match="with other options: teacher http"):
+        grown(lopsided, other, tmp_path / "out")
+    # A folder that another command wrote is none to go on with.
+    with pytest.raises(PipelineError, match="already exists; choose another"):
+        grown(lopsided, server, tmp_path / "data")
+    assert len(server.requests) == asked
+    assert not (tmp_path / "out.calls").exists()
 
 
 def test_a_file_that_cannot_be_labelled_costs_nothing(lopsided: Path, server: TeacherServer, tmp_path: Path) -> None:
@@ -330,10 +375,14 @@ def test_request_is_laid_over_every_call(lopsided: Path, server: TeacherServer, 
         ({"teacher": "https://me:pw@a.example/v1"}, "a user, password, query or fragment"),
         ({"teacher": "https://a.example/v1?key=abc"}, "a user, password, query or fragment"),
         ({"teacher": "https://"}, "without a host"),
-        ({"teacher": "no-such-folder"}, "--model, --request"),
+        (
+            {"teacher": "127.0.0.1:8765/v1", "price_in": 0.0},
+            "--model, --price_in: expected an address as --teacher beside it, which begins with http:// or https://",
+        ),
         ({"teacher": "no-such-folder", "model": None}, "--teacher no-such-folder: expected smollm2-135m"),
         ({"scenes": None}, "--scenes: expected a YAML file"),
-        ({"scenes": "tea"}, "--scenes tea: expected a YAML file, or bitcoin"),
+        ({"scenes": "tea"}, "--scenes tea: expected a YAML file, or bitcoin; no such file"),
+        ({"scenes": str(ROOT)}, f"--scenes {ROOT}: expected a YAML file, or bitcoin; is a folder"),
         (
             {"label": ["Negativ"]},
             "--label Negativ: expected one of Negative, Neutral, Positive (did you mean Negative?)",

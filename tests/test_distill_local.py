@@ -1,5 +1,6 @@
 """The command with a model on this machine as the teacher."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,13 @@ def test_a_model_on_this_machine_labels_as_the_engine_does(
 ) -> None:
     texts = [f"{phrase} {word} of mine" for label in WORDS for phrase in WORDS[label] for word in ("cup", "hat")]
     source = tweets_file(tmp_path / "tweets.jsonl", texts)
-    out = distill.distill(DistillConfig(out=str(tmp_path / "out"), annotate=str(source), agreement=12, **local))
+    config = DistillConfig(out=str(tmp_path / "out"), annotate=str(source), agreement=12, **local)
+    out = distill.distill(config)
     dataset = PreparedDataset.load(out)
+    assert distill.distill(config) == out  # is finished already
+    shorter = tweets_file(tmp_path / "shorter.jsonl", texts[1:])
+    with pytest.raises(PipelineError, match="with other options: annotate"):
+        distill.distill(dataclasses.replace(config, annotate=str(shorter)))
     base = resolve_base_model(str(tiny_llama))
     model = load_base(base, place("fp32", "cpu"))
     expected = Classifier(model, Encoder(load_tokenizer(base), Task(), 256)).decode(
