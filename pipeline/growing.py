@@ -9,7 +9,7 @@ import logging
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, product
 from typing import TYPE_CHECKING, Any
 
@@ -319,10 +319,11 @@ def annotate_tweets(
         if outcome.value is None:
             grown.dropped.append(_unread(example.id, outcome, None, example.text))
         elif labels and outcome.value not in labels:
-            labelled = Example(example.id, example.text, outcome.value)
-            grown.dropped.append(Dropped.of(labelled, "not wanted", f"labelled {outcome.value}"))
+            grown.dropped.append(Dropped.of(example, "not wanted", f"labelled {outcome.value}"))
         else:
             grown.kept.append(Example(example.id, example.text, outcome.value))
+    # What people said of a tweet is not lost with it; what the teacher said is in the detail.
+    grown.dropped = [replace(row, label=human.get(row.id)) for row in grown.dropped]
     pairs = [(human[e.id], outcome.value) for e, outcome in zip(sifted.kept, outcomes, strict=True) if e.id in human]
     if pairs:
         from pipeline.scoring.agreement import agreement

@@ -341,6 +341,11 @@ def test_agreement_with_people_on_a_file_and_on_validation_rows(
     assert step["agreement"]["validation"]["n"] == 12
     assert step["agreement"]["validation"]["accuracy"] == 1
     assert "teacher against people on 12 tweets: accuracy 1.000 [0.758, 1.000], kappa 1.000" in caplog.text
+    with pytest.raises(PipelineError, match="too long 3, not wanted 1"):
+        grown(lopsided, server, tmp_path / "none", write=None, annotate=str(source), longest=20)
+    listed = [(row["detail"][:17], row["label"]) for row in read_jsonl(tmp_path / "none.calls" / "dropped.jsonl")]
+    long = "21 characters, mo"
+    assert listed == [(long, "Negative"), (long, "Negative"), (long, None), ("labelled Positive", "Positive")]
     # The teacher's labels are taken, as was asked for; no row is made of the validation tweets.
     assert [row.output for row in new_rows(dataset)] == ["Positive", "Negative", "Neutral", "Negative"]
 

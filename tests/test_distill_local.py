@@ -1,6 +1,7 @@
 """The command with a model on this machine as the teacher."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,18 @@ def test_a_writer_stops_where_an_answer_of_its_family_ends(tiny_llama: Path, tmp
         model.lm_head.bias[end] = 50.0
     [one] = teacher.write([("Write.", "About tea.")], max_tokens=20, temperature=1.0, seed=1)
     assert (one.text, one.finish, one.tokens_out) == ("", "stop", 0)
+
+
+def test_an_exported_model_is_called_by_its_run(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = tmp_path / "mine" / "merged"
+    shutil.copytree(tiny_llama, exported)
+    assert LocalTeacher(str(exported), Task(), "cpu").name == "mine/merged"
+    monkeypatch.chdir(exported)
+    assert LocalTeacher(".", Task(), "cpu").name == "mine/merged"
+    monkeypatch.setenv("HOME", str(exported.parent))  # whose name is its owner's
+    assert LocalTeacher(str(exported), Task(), "cpu").name == "merged"
 
 
 def test_a_model_without_room_for_an_order_is_told_of(tiny_llama: Path) -> None:

@@ -1,7 +1,7 @@
 """Tweets from a file, to be labelled by a teacher; with the labels that people gave, where it has them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.dataset.cleaning import clean_rows
 from pipeline.dataset.columns import find_columns, find_text_among, is_usual, texts_of
@@ -16,7 +16,7 @@ from pipeline.errors import PipelineError
 class Unlabelled:
     """``examples`` have an empty label; ``human`` maps ids to the labels that people gave, as far as there are some.
 
-    ``sha256`` is that of the file.
+    These stand in ``dropped`` too. ``sha256`` is that of the file.
     """
 
     examples: Sequence[Example]
@@ -77,4 +77,5 @@ def read_unlabelled(
         for number, cell in zip(table.numbers, table.values[label], strict=True):
             if (found := class_of(cell)) is not None:
                 human[f"{prefix}{number}"] = found
-    return Unlabelled(sifted.kept, sifted.dropped, human, table.files[0].sha256)
+    dropped = [replace(row, label=human.get(row.id)) for row in sifted.dropped]
+    return Unlabelled(sifted.kept, dropped, human, table.files[0].sha256)

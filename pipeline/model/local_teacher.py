@@ -13,7 +13,7 @@ import torch
 from pipeline.artifacts import read_json
 from pipeline.errors import PipelineError
 from pipeline.families import Name, asked_as, recognise
-from pipeline.model.base import resolve_base_model
+from pipeline.model.base import BaseModel, resolve_base_model
 from pipeline.model.decoding import Classifier
 from pipeline.model.encoding import Encoder
 from pipeline.model.loading import ends_of, family_of, load_base, load_tokenizer, place, scoring_precision
@@ -25,6 +25,7 @@ _BATCH = 8
 _MAX_LENGTH = 1024
 _CONTEXT = 4096  # where a model does not say
 _TOP_P = 0.95
+_EXPORTED = "merged"  # what pipeline.export calls the folder of a model
 # An order for a model that was not taught to chat.
 _PLAIN = "{instruction}\n\n{input}\n\nTweet:"
 
@@ -50,7 +51,7 @@ class LocalTeacher:
 
     def __init__(self, name: str, task: Task, device: str = "auto") -> None:
         self.base = resolve_base_model(name)
-        self.name = self.base.public_name
+        self.name = _public_name(self.base)
         auto = place("auto", device)
         self._placement = place(scoring_precision(auto.precision, device), device)
         self._tokenizer = load_tokenizer(self.base)
@@ -138,6 +139,13 @@ class LocalTeacher:
             if self._placement.precision == "fp32":
                 self._model = self._model.float()
         return self._model
+
+
+def _public_name(base: BaseModel) -> str:
+    """What rows say of their teacher. All exports end in the same name, so that of the run stands before it."""
+    folder = Path(base.location).parent
+    tells = base.public_name == _EXPORTED and folder.name and folder != Path.home().resolve()
+    return f"{folder.name}/{_EXPORTED}" if tells else base.public_name
 
 
 def _context(model: Any) -> int:

@@ -28,10 +28,12 @@ def test_tweets_without_labels(tmp_path: Path) -> None:
 
 def test_labels_of_people_are_read_beside_them(tmp_path: Path) -> None:
     path = tmp_path / "tweets.csv"
-    path.write_text("tweet,sentiment\nsold it all,-1\nup again,positive\nwho knows,?\n", encoding="utf-8")
+    lines = ("tweet,sentiment", "sold it all,-1", "up again,positive", "who knows,?", "RT @a: up,1", "RT @a: so,?")
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     found = read(path)
     assert [example.label for example in found.examples] == ["", "", ""]
-    assert found.human == {"labelled:1": "Negative", "labelled:2": "Positive"}
+    assert found.human == {"labelled:1": "Negative", "labelled:2": "Positive", "labelled:4": "Positive"}
+    assert [row.label for row in found.dropped] == ["Positive", None]
 
 
 def test_columns_may_be_named_and_must_be_there(tmp_path: Path) -> None:
