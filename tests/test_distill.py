@@ -484,4 +484,7 @@ def test_a_prepared_folder_with_all_its_files(server: TeacherServer, tmp_path: P
     assert dataset.manifest["imbalance"]["class_shares"] != parent.manifest["imbalance"]["class_shares"]
     page = (dataset.folder / "data.html").read_text(encoding="utf-8")
     assert "train, synthetic" in page
+    everything = sum(len(dataset.rows(split)) for split in ("train", "val", "test"))
+    assert everything == parent.manifest["rows"]["kept"] + 6
+    assert f"| synthetic, added | 6 |\n| all | {everything:,} |" in (dataset.folder / "README.md").read_text("utf-8")
     assert sum(row.input in page for row in new_rows(dataset)) == 4  # a sample of them

@@ -150,7 +150,9 @@ def _making(content: Mapping[str, Any]) -> str:
     if rows_of := content.get("rows"):
         dropped = {"rejected": rows_of.get("rejected", 0), **(rows_of.get("dropped") or {})}
         steps = [(inline(reason), n) for reason, n in dropped.items() if n]
-        table = table_of(("rows", "number"), [("read", rows_of["read"]), *steps, ("kept", rows_of["kept"])])
+        synthetic = (content.get("synthetic") or {}).get("rows")
+        added = [("synthetic, added", synthetic), ("all", _rows_of(content))] if synthetic else []
+        table = table_of(("rows", "number"), [("read", rows_of["read"]), *steps, ("kept", rows_of["kept"]), *added])
         parts.append("From the rows read to the rows kept:\n\n" + table)
     return "## How it was made\n\n" + "\n\n".join(parts) if parts else ""
 

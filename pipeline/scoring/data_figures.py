@@ -18,15 +18,16 @@ _DASHED = (0, (4, 2))
 _UNIT = {"hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 30.4, "year": 365.2}
 
 
-def waterfall(read: int, steps: Sequence[tuple[str, int]], kept: int) -> str:
-    """From the rows read to the rows kept, one bar for each reason to leave rows out.
+def waterfall(read: int, steps: Sequence[tuple[str, int]], kept: int, synthetic: int = 0) -> str:
+    """From the rows read to the rows kept, one bar for each reason to leave rows out; then those added, if any.
 
     Args:
         read: number of rows at the start.
         steps: reason and number of rows, in the order in which they were left out.
         kept: number of rows at the end.
+        synthetic: number of rows that a teacher added to them.
     """
-    names = ["read", *(shown(reason) for reason, _ in steps), "kept"]
+    names = ["read", *(shown(reason) for reason, _ in steps), "kept", *(["synthetic", "all"] if synthetic else [])]
     with canvas((NARROW, 0.3 + 0.33 * len(names))) as figure:
         axes = figure.add_subplot()
         _bar(axes, 0, 0, read, QUIET, f"{read:,}")
@@ -37,12 +38,16 @@ def waterfall(read: int, steps: Sequence[tuple[str, int]], kept: int) -> str:
             axes.plot([left + n, left + n], [y - 0.62, y - 0.38], color=QUIET, linewidth=0.8)
         _bar(axes, len(steps) + 1, 0, kept, ACCENT, f"{kept:,}")
         axes.plot([kept, kept], [len(steps) + 0.38, len(steps) + 0.62], color=QUIET, linewidth=0.8)
+        if synthetic:
+            _bar(axes, len(steps) + 2, kept, synthetic, QUIET, f"+{synthetic:,}")
+            _bar(axes, len(steps) + 3, 0, kept + synthetic, ACCENT, f"{kept + synthetic:,}")
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlim(0, 1.2 * max(1, read))
+        axes.set_xlim(0, 1.2 * max(1, read, kept + synthetic))
         axes.set_xticks([])
         bare(axes)
-        return svg(figure, "waterfall", "Rows read, left out by reason, and kept")
+        added = ", with those that a teacher added" if synthetic else ""
+        return svg(figure, "waterfall", f"Rows read, left out by reason, and kept{added}")
 
 
 def class_bars(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> str:

@@ -94,12 +94,15 @@ def _rows(content: Mapping[str, Any], context: DataContext) -> dict[str, Any] | 
         return None
     steps = [("rejected", rows["rejected"])] if rows.get("rejected") else []
     steps += list((rows.get("dropped") or {}).items())
+    synthetic = _at(content, "synthetic", "rows") or 0
     return {
         "read": rows["read"],
         "kept": rows["kept"],
+        "synthetic": synthetic,
+        "all": rows["kept"] + synthetic,
         "steps": [(reason, n, n / max(1, rows["read"])) for reason, n in steps],
         "share": rows["kept"] / max(1, rows["read"]),
-        "figure": page.trusted(draw.waterfall(rows["read"], steps, rows["kept"])),
+        "figure": page.trusted(draw.waterfall(rows["read"], steps, rows["kept"], synthetic)),
     }
 
 

@@ -30,6 +30,9 @@ def test_the_waterfall_shows_every_step() -> None:
     texts = _texts(FIGURES["waterfall"]())
     assert {"read", "kept", "41,897", f"{CONTENT['rows']['kept']:,}"} <= set(texts)
     assert {f"−{n:,}" for _, n in STEPS} | {reason for reason, _ in STEPS} <= set(texts)
+    assert "all" not in texts
+    grown = _texts(draw.waterfall(41_897, STEPS, 20_000, synthetic=266))
+    assert {"synthetic", "all", "20,000", "+266", "20,266"} <= set(grown)
 
 
 def test_class_bars_show_the_sums_and_the_splits() -> None:

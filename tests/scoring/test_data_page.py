@@ -77,6 +77,18 @@ def _derived() -> set[float]:
     }
 
 
+def test_synthetic_rows_are_in_the_sums() -> None:
+    content = copy.deepcopy(CONTENT)
+    content["synthetic"] = {"rows": 266, "classes": {LABELS[0]: 266}}
+    content["classes"]["train"][LABELS[0]] += 266
+    page, kept = render_data_page(content, CONTEXT), CONTENT["rows"]["kept"]
+    assert f"{kept:,} kept, 266 synthetic added, 3 classes" in _text(next(_dom(page).iter("header")))
+    assert next(_text(dd) for dd in _dom(page).iter("dd")).endswith("; 266 synthetic added")
+    assert _table(page, "Rows by reason")[-2:] == [["synthetic, added", "266", ""], ["all", f"{kept + 266:,}", ""]]
+    assert _table(page, "Rows by class and split")[-1][1] == f"{kept + 266:,}"
+    assert "synthetic" not in _text(_section(render_data_page(CONTENT, CONTEXT), "rows"))
+
+
 def test_every_number_is_one_of_the_facts_to_displayed_precision(page: str) -> None:
     known = {*_numbers(CONTENT), *_numbers(CONTEXT), *_derived()}
     elements = list(_dom(page).iter("data"))
