@@ -71,7 +71,7 @@ def engine(address: str | None, workers: int | None) -> "Engine":
         import ray
         import ray.data
     except ImportError as error:
-        raise PipelineError("--engine ray: expected the package ray; pip install 'ray[data]'") from error
+        raise PipelineError("--engine ray: expected the package ray; pip install -e '.[ray]' in the clone") from error
 
     def run(shards: "list[PredictConfig]") -> Iterator["Labelled"]:
         if not shards:

@@ -430,7 +430,7 @@ def test_without_the_package_it_says_what_to_install(
     lopsided: Path, server: TeacherServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(PipelineError, match=r"pip install 'sentiment-tuner\[distill\]'"):
+    with pytest.raises(PipelineError, match=r"pip install -e '\.\[distill\]' in the clone"):
         grown(lopsided, server, tmp_path / "out")
 
 

@@ -64,6 +64,7 @@ def _identifier() -> Any:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ImportError as error:
         raise PipelineError(
-            "py3langid is not installed, which tells the language of new tweets; pip install 'sentiment-tuner[distill]'"
+            "py3langid is not installed, which tells the language of new tweets; pip install -e '.[distill]' in the "
+            "clone"
         ) from error
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -99,8 +99,8 @@ class Endpoint:
             import openai
         except ImportError as error:
             raise PipelineError(
-                "the package openai is not installed, by which --teacher URL is called; pip install "
-                "'sentiment-tuner[distill]'"
+                "the package openai is not installed, by which --teacher URL is called; pip install -e "
+                "'.[distill]' in the clone"
             ) from error
         check_address(address)
         self.name = model
