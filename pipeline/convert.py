@@ -41,8 +41,12 @@ def convert(config: ConvertConfig) -> Path:
     out = Path(config.out if config.out is not None else f"{source.resolve()}-native").absolute()
     if out.name in ("", ".."):
         raise PipelineError(f"--out {config.out or out}: expected the name of a new folder; got none, give one")
-    if not source.exists():
-        raise PipelineError(f"{source}: expected the folder of a checkpoint, got no such folder; download it first")
+    # Before PyTorch is loaded, which takes ten seconds.
+    if not source.is_dir():
+        got = "a file" if source.is_file() else "no such folder"
+        raise PipelineError(f"{source}: expected the folder of a checkpoint, got {got}; download it first")
+    if not (source / "config.json").is_file():
+        raise PipelineError(f"{source}: expected a checkpoint with config.json, got none; download all of it")
     if not os.path.lexists(out) and not out.with_name(f"{out.name}.parts").exists():
         refuse_existing(out)
     log.info("loading PyTorch and transformers")

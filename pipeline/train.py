@@ -213,6 +213,7 @@ def train(config: TrainConfig) -> Path | None:
             base.name, family, placement.precision, placement.device, len(train_rows),
             f" ({synthetic} of them synthetic)" if synthetic else "", len(val_rows), len(dataset.task.labels),
         )  # fmt: skip
+        log.info("the prompt: %r", str(encoder.task.prompt("{tweet}")))
         with _removed_if_unused(out, new=first and not existed), _going_on(out):
             found: dict[str, Any] = {}
             if config.search:

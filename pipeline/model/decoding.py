@@ -10,6 +10,7 @@ import copy
 import logging
 import math
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ BATCH_SEEN = 32768
 BATCH_LOGITS = 512
 # How far, relative to their norm, logits may lie from those of whole prompts: rounding, no more.
 _EXACT, _ROUNDED = 1e-3, 0.05
+_SECONDS = 30  # between two lines where there is no bar
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +141,8 @@ class Classifier:
         was_training = self.model.training
         set_mode(self.model, training=False)
         bar = tqdm(total=len(texts), desc=progress, unit="tweet", leave=None, disable=None if progress else True)
+        began = told = time.monotonic()
+        done = 0
         try:
             with torch.inference_mode(), bar:
                 prefix = self._prefix_cache()
@@ -154,6 +158,12 @@ class Classifier:
                             prompts[i].shortened,
                         )
                     bar.update(len(batch))
+                    done += len(batch)
+                    if progress and bar.disable and time.monotonic() - told > _SECONDS:  # stderr is a file
+                        told = time.monotonic()
+                        logger.info(
+                            "%s: %d of %d tweets, %.1f tweets/s", progress, done, len(texts), done / (told - began)
+                        )
         except torch.OutOfMemoryError as error:
             raise MemoryError(f"{len(texts)} tweets could not be decoded on {self.model.device}") from error
         finally:

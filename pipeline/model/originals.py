@@ -90,10 +90,6 @@ def recognise(source: Path) -> Original:
     Raises:
         PipelineError: it is none that can be converted; the line says which it is and by what it was told.
     """
-    if not source.is_dir():
-        raise PipelineError(f"{source}: expected the folder of a checkpoint, got {_kind(source)}; download it first")
-    if not (source / "config.json").is_file():
-        raise PipelineError(f"{source}: expected a checkpoint with config.json, got none; download all of it")
     config = read_json(source / "config.json")
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind == "baichuan":
@@ -361,7 +357,3 @@ def _text(source: Path, name: str) -> str:
         return (source / name).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-
-
-def _kind(path: Path) -> str:
-    return "a file" if path.is_file() else "no such folder"

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # Single numbers until they are written, because TensorBoard draws nothing else.
 _RECALL = "eval_recall/"
+_QUIET = 60  # seconds
 
 
 class DivergedError(PipelineError):
@@ -28,7 +29,8 @@ class DivergedError(PipelineError):
 class TrainingProgress(TrainerCallback):
     """A bar on stderr in steps, with tweets/s, time left, loss and the latest validation score; below another, it goes.
 
-    Where stderr is no terminal, such as a file, there is a line for each validation instead.
+    Where stderr is no terminal, such as a file, there is a line for each validation instead, and one when long nothing
+    was said.
     """
 
     def __init__(self, batch_size: int, chosen_by: str) -> None:
@@ -39,7 +41,7 @@ class TrainingProgress(TrainerCallback):
         self._bar: tqdm[Any] | None = None
         self._shown: dict[str, str] = {}
         self._steps = 0  # of this process
-        self._began = self._step_began = time.monotonic()
+        self._began = self._step_began = self._told = time.monotonic()
         self._seconds = 0.0  # of the steps, without validation
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -61,6 +63,9 @@ class TrainingProgress(TrainerCallback):
         if self._bar is not None:
             self._bar.set_postfix(self._shown, refresh=False)
             self._bar.update()
+            if self._bar.disable and time.monotonic() - self._told > _QUIET:
+                self._told = time.monotonic()
+                logger.info("step %d of %d%s", state.global_step, state.max_steps, self._pace(state))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """Shows the latest loss and score at the bar's end, or in a line."""
@@ -70,6 +75,7 @@ class TrainingProgress(TrainerCallback):
         if self._bar is not None:
             self._bar.set_postfix(self._shown)
             if self._bar.disable and logs and self._score in logs:
+                self._told = time.monotonic()
                 logger.info("%s", self._line(state, logs))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -86,11 +92,15 @@ class TrainingProgress(TrainerCallback):
         """What a validation found, and how long the training will yet take, validations and all."""
         line = f"step {state.global_step} of {state.max_steps}: {self._name} {logs[self._score]:.3f}"
         line += f", loss {logs['eval_loss']:.3f} on validation" if "eval_loss" in logs else " on validation"
+        return line + self._pace(state)
+
+    def _pace(self, state: Any) -> str:
+        """How fast it goes and how long it will yet take; nothing before the first step."""
         if not self._steps:
-            return line
+            return ""
         each = (time.monotonic() - self._began) / self._steps
         left = each * (state.max_steps - state.global_step)
-        return f"{line}; {self._rate:.1f} tweets/s" + (f", {_duration(left)} left" if left else "")
+        return f"; {self._rate:.1f} tweets/s" + (f", {_duration(left)} left" if left else "")
 
 
 def _duration(seconds: float) -> str:

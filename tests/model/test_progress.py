@@ -102,3 +102,23 @@ def test_a_terminal_has_a_bar_of_steps_and_no_lines(
 @pytest.mark.parametrize(("seconds", "told"), [(3.4, "3 s"), (99.2, "99 s"), (600, "10 min"), (7200, "2.0 h")])
 def test_times_are_told_in_units_that_suit(seconds: float, told: str) -> None:
     assert _duration(seconds) == told
+
+
+def test_a_file_gets_a_line_when_long_nothing_was_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from pipeline.model import progress
+
+    caplog.set_level("INFO", "pipeline")
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    told = progress.TrainingProgress(8, "macro_f1")
+    state = SimpleNamespace(global_step=0, max_steps=100)
+    told.on_train_begin(None, state, None)
+    for _ in range(7):  # of 20 seconds each
+        told.on_step_begin(None, state, None)
+        clock[0] += 20
+        state.global_step += 1
+        told.on_step_end(None, state, None)
+    told.on_train_end(None, state, None)
+    assert caplog.messages == ["step 4 of 100; 0.4 tweets/s, 32 min left"]
