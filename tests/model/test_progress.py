@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -107,12 +108,10 @@ def test_times_are_told_in_units_that_suit(seconds: float, told: str) -> None:
 def test_a_file_gets_a_line_when_long_nothing_was_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from pipeline.model import progress
-
     caplog.set_level("INFO", "pipeline")
     clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    told = progress.TrainingProgress(8, "macro_f1")
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    told = TrainingProgress(8, "macro_f1")
     state = SimpleNamespace(global_step=0, max_steps=100)
     told.on_train_begin(None, state, None)
     for _ in range(7):  # of 20 seconds each
