@@ -81,12 +81,12 @@ def test_kills_at_random_moments_cost_nothing(easy_run: Path, one_model: object,
     assert command(*arguments, "--out", tmp_path / "whole.csv") == 0
     seconds = time.monotonic() - before
     kills, rng = 0, random.Random(1)
-    for i in range(4):
+    for i in range(30):  # until there were enough: how long a process lives depends on what else the machine does
         out = tmp_path / f"{i}.csv"
         for _ in range(50):
             process = get_context("fork").Process(target=command, args=(*arguments, "--out", out, "--resume"))
             process.start()
-            process.join(rng.random() * seconds / 2)
+            process.join(rng.random() * seconds / 4)
             kills += process.is_alive()
             process.kill()
             process.join(PATIENCE)
@@ -95,6 +95,8 @@ def test_kills_at_random_moments_cost_nothing(easy_run: Path, one_model: object,
         assert command(*arguments, "--out", out, "--resume") == 0
         assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
         assert not parts.Parts(out).folder.exists()
+        if kills >= 10:
+            break
     assert kills >= 10
 
 

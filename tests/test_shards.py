@@ -239,7 +239,7 @@ def test_a_cluster_labels_every_shard_though_a_worker_is_killed(easy_run: Path, 
     assert contents(out) == contents(expected)
     assert len(contents(out)) == len(NAMES) + 1
     assert f"{shards / 'empty.csv'}: is empty; counted as a shard of 0 rows" in said
-    assert "in 5 shards, 1 of them empty" in said
+    assert "5 shards labelled now, 1 of them empty" in said
     assert "Traceback" not in said
 
 
