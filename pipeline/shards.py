@@ -65,13 +65,12 @@ def predict_shards(
         raise PipelineError(f"--out {config.out}: expected a folder, as --source is one; name one without {out.suffix}")
     if not (config.resume and out.is_dir()):
         refuse_existing(out, begun=BEGUN)
-    elif not (out / BEGUN).is_file() and any(path.name not in (LOCK, MANIFEST) for path in out.iterdir()):
-        if not (out / MANIFEST).is_file():
-            raise PipelineError(f"{out}: expected shards that are being labelled, got a folder without {BEGUN}")
     elif (out / MANIFEST).is_file():
         (out / BEGUN).unlink(missing_ok=True)
         log.info("%s: is finished already", out)
         return out
+    elif not (out / BEGUN).is_file() and any(path.name != LOCK for path in out.iterdir()):
+        raise PipelineError(f"{out}: expected shards that are being labelled, got a folder without {BEGUN}")
     out.mkdir(parents=True, exist_ok=True)
     with Lock(out, "is predicting into it") as lock:
         lock.take()

@@ -53,7 +53,9 @@ def test_every_file_of_a_folder_becomes_one_of_the_same_name(easy_run: Path, sha
     assert (manifest["kind"], sorted(manifest["files"])) == ("predictions", [f"{name}.csv" for name in NAMES])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [*sorted(manifest["files"]), "manifest.json"]
     assert command(*arguments, "--out", tmp_path / "out") == 1  # nothing is overwritten
+    before = (tmp_path / "out/manifest.json").read_bytes()
     assert command(*arguments, "--out", tmp_path / "out", "--resume") == 0
+    assert (tmp_path / "out/manifest.json").read_bytes() == before  # nor written again
 
 
 def test_what_is_done_stays_and_what_has_changed_is_refused(
