@@ -1,10 +1,13 @@
-"""axe-core in a page: what would keep somebody from reading or using it."""
+"""Where the browser of the tests is, and axe-core in a page: what would keep somebody from reading or using it."""
 
 import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
 
 
 def faults(page: Any) -> list[str]:
@@ -20,3 +23,14 @@ def faults(page: Any) -> list[str]:
         for rule in result["violations"]
         if rule["impact"] in ("serious", "critical")
     ]
+
+
+def faults_of_file(browser: Any, path: Path, width: int, scheme: str) -> list[str]:
+    """The same of a page that lies in a file, with everything unfolded."""
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(element => element.open = true)")
+    found = faults(page)
+    context.close()
+    return found

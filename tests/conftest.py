@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from accessibility import CHROMIUM, FLAGS
 
 from pipeline.artifacts import Row, Run, new_folder, write_manifest, write_text
 from pipeline.task import ALPACA_TEMPLATE, SENTIMENT_INSTRUCTION, Task
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from teacher_server import TeacherServer
 
     from pipeline.library import TunedClassifier
@@ -276,3 +278,14 @@ def lopsided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     test = Row("300", rows[0].instruction, LONG_TWEET, "Negative", 300)
     splits = {"train": rows, "val": make_rows(12, start=100), "test": [*make_rows(15, start=200), test]}
     return write_prepared(tmp_path_factory.mktemp("prepared") / "lopsided", splits)
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Chromium, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
+        yield browser
+        browser.close()

@@ -1,16 +1,15 @@
 """The data page in a real browser: what a reader's machine would do with it."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from accessibility import faults
+from accessibility import CHROMIUM, faults_of_file
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from synthetic_content import LABELS, TOPICS, make_content, make_context
-from test_report_browser import CHROMIUM, CONTRAST, FLAGS
+from test_report_browser import CONTRAST
 
 from pipeline.scoring.data_page import render_data_page
 
@@ -48,14 +47,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "data.html"
     path.write_text(render_data_page(content, {**context, "title": "x" * 90}), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [360, 1280])
@@ -123,11 +114,4 @@ def test_a_table_that_scrolls_shows_on_which_side_there_is_more(browser: Browser
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_axe_finds_nothing_serious(browser: Browser, page_file: Path, width: int, scheme: str) -> None:
-    context = browser.new_context(
-        viewport={"width": width, "height": 800}, color_scheme="dark" if scheme == "dark" else "light"
-    )
-    page = context.new_page()
-    page.goto(page_file.as_uri())
-    page.evaluate("document.querySelectorAll('details').forEach(element => element.open = true)")
-    assert faults(page) == []
-    context.close()
+    assert faults_of_file(browser, page_file, width, scheme) == []

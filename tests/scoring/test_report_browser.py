@@ -1,19 +1,15 @@
 """The page in a real browser: what a reader's machine would do with it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accessibility import faults
-from playwright.sync_api import Browser, sync_playwright
+from accessibility import CHROMIUM, faults_of_file
+from playwright.sync_api import Browser
 from synthetic_predictions import LABELS, make_predictions
 
 from pipeline.scoring.evaluation import score
 from pipeline.scoring.report import render
 from pipeline.scoring.sections import Evidence
-
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}: apt-get install chromium")
 
@@ -34,14 +30,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(render(metrics, rows, {"title": "x" * 90, "data": {"classes": counts}}), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [360, 1280])
@@ -93,14 +81,7 @@ def test_text_has_contrast(browser: Browser, page_file: Path) -> None:
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_axe_finds_nothing_serious(browser: Browser, page_file: Path, width: int, scheme: str) -> None:
-    context = browser.new_context(
-        viewport={"width": width, "height": 800}, color_scheme="dark" if scheme == "dark" else "light"
-    )
-    page = context.new_page()
-    page.goto(page_file.as_uri())
-    page.evaluate("document.querySelectorAll('details').forEach(element => element.open = true)")
-    assert faults(page) == []
-    context.close()
+    assert faults_of_file(browser, page_file, width, scheme) == []
 
 
 CONTRAST = """selector => {

@@ -3,7 +3,6 @@
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import html5lib
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from accessibility import CHROMIUM
+from playwright.sync_api import Browser
 from synthetic_predictions import LABELS, make_predictions
 from synthetic_training import make_lines, make_run
 
@@ -24,8 +24,6 @@ from pipeline.scoring.training_curves import training_curves
 from pipeline.scoring.training_figures import training_figures
 from pipeline.scoring.training_sentence import facts
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
 HOSTILE = ("</bdi></section><script>alert(1)</script>", "a\u202e\x00\ud800<b>", "$\\frac{$'\" onload=alert(2)")
 TWENTY = tuple(f"class number {i} with a name too long for an axis" if i % 3 else f"c{i}" for i in range(20))
 FIGURES = {"training_score", "training_loss", "training_recall"}
@@ -218,14 +216,6 @@ def test_the_same_lines_give_the_same_section() -> None:
 
 def _hear(messages: list[str], what: object) -> None:
     messages.append(str(what))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
-        yield browser
-        browser.close()
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}: apt-get install chromium")
