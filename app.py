@@ -11,6 +11,8 @@ from typing import Literal, NoReturn
 from pipeline import cli
 from pipeline.errors import PipelineError
 
+_SECTIONS = {"port": "Where, and for whom", "precision": "How to compute"}
+
 
 @dataclass(frozen=True)
 class AppConfig:
@@ -67,7 +69,8 @@ def serve(config: AppConfig) -> Path | None:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line; exits with its code."""
-    cli.run(AppConfig, serve, argv, name="python app.py", example="python app.py --run data/runs/sample")
+    example = "python app.py --run data/runs/sample"
+    cli.run(AppConfig, serve, argv, name="python app.py", example=example, sections=_SECTIONS)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """From the command line to a config dataclass, and from an error to a line and an exit code.
 
-The only user of the argument parser. Exit codes: 0 done; 1 a cause outside the code; 2 a bad option;
-3 stopped by a signal; 4 the environment (disk, memory); 5 the folder to write is in use. A bug keeps its traceback.
+The only user of the argument parser, but for how ``--help`` reads. Exit codes: 0 done; 1 a cause outside the code;
+2 a bad option; 3 stopped by a signal; 4 the environment (disk, memory); 5 the folder to write is in use. A bug keeps
+its traceback.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 import jsonargparse
 
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.helppage import EXIT_CODES, HelpFormatter, lay_out
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 Config = TypeVar("Config")
@@ -56,10 +58,6 @@ class _Parser(jsonargparse.ArgumentParser):
         sys.exit(2)
 
 
-class _HelpFormatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the line breaks of the summary and the example."""
-
-
 def run(
     config_class: type[Config],
     command: Callable[[Config], Path | None],
@@ -68,18 +66,22 @@ def run(
     name: str,
     example: str,
     preset: str | None = None,
+    sections: Mapping[str, str] = types.MappingProxyType({}),
 ) -> NoReturn:
     """Runs one command: parses ``argv`` into ``config_class``, calls ``command``, exits with its code.
 
     Flags win over ``--config``, which takes a YAML file or the name of a preset in ``pipeline/configs``, and both win
-    over ``preset``, which holds the defaults. The docstring of ``command`` is the
-    description that ``--help`` shows. The path that the command returns is the only line on stdout.
+    over ``preset``, which holds the defaults. The docstring of ``command`` is the description that ``--help`` shows,
+    ``sections`` has its headings, each by the option that is the first below it. The path that the command returns is
+    the only line on stdout.
     """
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
     for project in ("pipeline", "app"):  # what libraries say below a warning is not for the user
         logging.getLogger(project).setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
-    config = _parse(config_class, command.__doc__ or "", argv, name=name, example=example, preset=preset)
+    config = _parse(
+        config_class, command.__doc__ or "", argv, name=name, example=example, preset=preset, sections=sections
+    )
     sys.exit(guarded(name, lambda: command(config)))
 
 
@@ -123,21 +125,23 @@ def _parse(
     name: str,
     example: str,
     preset: str | None,
+    sections: Mapping[str, str] = types.MappingProxyType({}),
 ) -> Config:
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = _Parser(
         prog=name,
-        usage="%(prog)s [options]",
+        usage=" ".join(["%(prog)s", *_needed(config_class), "[options]"]),
         description=f"{inspect.cleandoc(summary)}\n\nexample:\n  {example}",
-        formatter_class=_HelpFormatter,
+        epilog=EXIT_CODES,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,  # else --conf would be --config for the parser but not for the presets
         default_config_files=[] if preset is None else [_preset_path(preset)],
     )
     arguments = list(sys.argv[1:] if argv is None else argv)
     if preset is None:
-        known = "YAML file with any of the options below"
+        known = "YAML file with any of these options."
     else:
-        known = f"YAML file with any of the options below, or a preset: {', '.join(presets())}; laid over {preset}"
+        known = f"YAML file with any of these options, or a preset: {', '.join(presets())}; laid over {preset}."
     parser.kinds = {"config": Path, **dict(_kinds(config_class))}
     several = {f"--{name}" for name, kind in parser.kinds.items() if kind == list[str] and "." not in name}
     arguments = _config_first(arguments, parser, with_presets=preset is not None)
@@ -146,6 +150,7 @@ def _parse(
     parser.add_argument("--config", action="config", help=known)
     parser.add_class_arguments(config_class)
     _show_several(parser, several)
+    lay_out(parser, sections)
     try:
         options = parser.parse_args(arguments)
         _check_groups(options, parser)
@@ -153,6 +158,15 @@ def _parse(
     except UnicodeDecodeError as error:
         parser.error(f"--config: expected a YAML file in UTF-8; {error}")
     return config_class(**{field.name: options[field.name] for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
+
+
+def _needed(config_class: type) -> list[str]:
+    """The options that have to be given, as the usage shows them."""
+    return [
+        f"--{field.name} {field.name.upper()}"
+        for field in dataclasses.fields(config_class)
+        if field.default is field.default_factory is dataclasses.MISSING
+    ]
 
 
 def _kinds(config_class: type, group: str = "") -> Iterator[tuple[str, Any]]:

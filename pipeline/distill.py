@@ -32,6 +32,17 @@ _FOR_ADDRESSES = ("model", "request", "price_in", "price_out", "max_cost")
 _SCENES = Path(__file__).resolve().parent / "configs" / "scenes"
 
 
+_SECTIONS = {
+    "write": "How many, of what",
+    "annotate": "Real tweets instead of written ones",
+    "scenes": "What the teacher is told",
+    "check": "What is kept",
+    "per_call": "Calls",
+    "price_in": "What it may cost",
+    "device": "How to compute",
+}
+
+
 @dataclass(frozen=True)
 class DistillConfig:
     """What to grow, and by which teacher."""
@@ -420,6 +431,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         name="python -m pipeline.distill",
         example="python -m pipeline.distill --dataset data/prepared/btc --teacher https://api.openai.com/v1 "
         "--model gpt-4o-mini --scenes bitcoin --label Negative --write 200 --out data/prepared/btc_distilled",
+        sections=_SECTIONS,
     )
 
 

@@ -16,6 +16,14 @@ from pipeline.traces import keep_calibration, note_look
 log = logging.getLogger("pipeline.evaluate")
 
 
+_SECTIONS = {
+    "rescore": "Without a model",
+    "require": "For scripts",
+    "behaviour": "What else is in the report",
+    "precision": "How to compute",
+}
+
+
 @dataclass(frozen=True)
 class EvaluateConfig:
     """What to evaluate."""
@@ -144,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         argv,
         name="python -m pipeline.evaluate",
         example="python -m pipeline.evaluate --run data/runs/btc --out reports/btc",
+        sections=_SECTIONS,
     )
 
 

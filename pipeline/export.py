@@ -38,6 +38,13 @@ _CHECKED = 200  # tweets
 _REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
+_SECTIONS = {
+    "dataset": "How to check it",
+    "report": "The card, and single forms",
+    "device": "How to compute",
+}
+
+
 @dataclass(frozen=True)
 class ExportConfig:
     """What to export, and into which forms."""
@@ -374,6 +381,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         argv,
         name="python -m pipeline.export",
         example="python -m pipeline.export --run data/runs/btc --to merged adapter --out exports/btc",
+        sections=_SECTIONS,
     )
 
 

@@ -41,6 +41,15 @@ _SECONDS = 30  # between two lines where there is no bar
 _PACKAGES = ("torch", "transformers", "peft")
 
 
+_SECTIONS = {
+    "text_column": "How to read it",
+    "decoding": "Which answers",
+    "prefix": "How to write it",
+    "rows_at_once": "Going on",
+    "precision": "How to compute",
+}
+
+
 @dataclass(frozen=True)
 class PredictConfig:
     """What to label, and with what."""
@@ -494,6 +503,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         argv,
         name="python -m pipeline.predict",
         example="python -m pipeline.predict --run data/runs/btc --source tweets.csv --out scored.csv",
+        sections=_SECTIONS,
     )
 
 

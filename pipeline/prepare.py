@@ -26,6 +26,15 @@ _MAX_LENGTH, _BATCH_SIZE = 256, 8
 _SAMPLES_A_CLASS = 8
 
 
+_SECTIONS = {
+    "labels": "How to read them",
+    "val_source": "Other files that count",
+    "drop_retweets": "What to leave out",
+    "split_by": "How to divide",
+    "instruction": "What to ask, and chance",
+}
+
+
 @dataclass(frozen=True)
 class PrepareConfig:
     """What to prepare, and how."""
@@ -499,6 +508,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         argv,
         name="python -m pipeline.prepare",
         example="python -m pipeline.prepare --source tweets.csv --out data/prepared/tweets",
+        sections=_SECTIONS,
     )
 
 

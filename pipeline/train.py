@@ -88,6 +88,15 @@ class LoraConfig:
     weights' principal parts and needs fp32."""
 
 
+_SECTIONS = {
+    "max_length": "Steps and rates",
+    "sampling": "Classes of unequal size",
+    "select_by": "What is kept",
+    "report_to": "Trackers and search",
+    "seed": "Chance, and going on",
+}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """What to tune, on what, and how."""
@@ -120,6 +129,8 @@ class TrainConfig:
     """Highest learning rate of AdamW; it rises over the warm-up and then falls linearly to 0."""
     warmup: float = 0.05
     """Share of the steps over which the learning rate rises, 0 to 1."""
+    b_learning_rate: float = 1.0
+    """LoRA+: the learning rate of the B matrices as a multiple of that of the A matrices."""
     evaluations: int = 6
     """How often the validation split is decoded; the best of these moments is kept."""
     sampling: Literal["natural", "sqrt", "balanced"] = "natural"
@@ -131,8 +142,6 @@ class TrainConfig:
     """Metric of the validation split that chooses the adapter to keep; balanced_accuracy is macro-recall."""
     patience: int | None = None
     """Stop after so many validations in a row that were not the best; null trains to the end."""
-    b_learning_rate: float = 1.0
-    """LoRA+: the learning rate of the B matrices as a multiple of that of the A matrices."""
     report_to: list[str] = field(default_factory=list)
     """Trackers that transformers knows, such as wandb or mlflow, besides training.jsonl and TensorBoard; each has a
     package to install."""
@@ -540,6 +549,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         name="python -m pipeline.train",
         example="python -m pipeline.train --dataset data/prepared/btc --out data/runs/btc",
         preset="cpu",
+        sections=_SECTIONS,
     )
 
 
