@@ -62,13 +62,17 @@ def tweet_in(page: Page) -> Any:
 
 
 def send(page: Page, source: Path) -> None:
-    """Chooses a file; again where the page was not ready for it yet."""
+    """Chooses a file; again where the page was not ready for it yet, unless it has taken it, and its input is gone."""
+    there, arrived = page.locator("input[type=file]"), page.get_by_text(source.name).first
     for _ in range(3):
-        page.locator("input[type=file]").set_input_files(source)
+        there.or_(arrived).first.wait_for(state="attached")
+        if there.count():
+            with contextlib.suppress(TimeoutError):
+                there.set_input_files(source, timeout=PATIENCE / 6)
         with contextlib.suppress(TimeoutError):
-            page.get_by_text(source.name).first.wait_for(timeout=PATIENCE / 3)
+            arrived.wait_for(timeout=PATIENCE / 3)
             return
-    pytest.fail(f"{source.name} did not arrive")
+    pytest.fail(f"{source.name} did not arrive: {page.locator('body').inner_text()}")
 
 
 def classified(page: Page) -> None:
