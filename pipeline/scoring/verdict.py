@@ -59,13 +59,15 @@ def verdict(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def name_of(system: str) -> str:
-    """What a system is called in a sentence."""
-    return NAMES.get(system, system)
+    """What a system is called in a sentence; ``tfidf of mine`` is the baseline that stands in the report ``mine``."""
+    baseline, of, report = system.partition(" of ")
+    return f"{NAMES.get(baseline, baseline)}{of}{report}"
 
 
 def system_name(system: str) -> str:
-    """What a system is called in a table or figure."""
-    return capitalised(name_of(system).removeprefix("the "))
+    """What a system is called in a table or figure; a name that a user gave stays as it is."""
+    name = name_of(system)
+    return name if name == system else capitalised(name.removeprefix("the "))
 
 
 def candidate_of(metrics: Mapping[str, Any]) -> Mapping[str, Any]:

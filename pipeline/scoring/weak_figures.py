@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.scoring.drawing import ACCENT, INK, NARROW, QUIET, SPLIT_COLOURS, bare, canvas, shown, svg
-from pipeline.scoring.verdict import capitalised, name_of
+from pipeline.scoring.verdict import system_name
 
 DRAWN = 15
 _WEAK = SPLIT_COLOURS[2]
@@ -60,7 +60,7 @@ def similarity_figure(bins: Sequence[Mapping[str, Any]]) -> str:
         systems = list(bins[0]["accuracy"])
         for system, colour in reversed(list(zip(systems, (ACCENT, QUIET), strict=False))):
             at, found = [part["mean"] for part in bins], [part["accuracy"][system] for part in bins]
-            name = shown(capitalised(name_of(system).removeprefix("the ")))
+            name = shown(system_name(system))
             axes.plot(at, [score["value"] for score in found], "o-", color=colour, linewidth=1.5, label=name)
             for x, score in zip(at, found, strict=True):
                 axes.plot([x, x], [score["low"], score["high"]], color=colour, linewidth=1.2, alpha=0.7)

@@ -5,7 +5,7 @@ from synthetic_predictions import LABELS, make_predictions
 
 from pipeline.scoring.evaluation import score
 from pipeline.scoring.sections import Evidence
-from pipeline.scoring.verdict import verdict
+from pipeline.scoring.verdict import name_of, system_name, verdict
 
 
 def _verdict(skill: dict[str, float], n: int = 400) -> tuple[str, list[str], dict[str, Any]]:
@@ -117,3 +117,18 @@ def test_the_best_of_several_is_told_to_be_picked() -> None:
     metrics = score(make_predictions(200), labels=LABELS, picked_from=4)
     assert any("picked as the best of 4 on these very rows" in sentence for sentence in metrics["verdict"])
     assert not any("picked" in sentence for sentence in score(make_predictions(200), labels=LABELS)["verdict"])
+
+
+@pytest.mark.parametrize(
+    ("system", "in_sentence", "in_table"),
+    [
+        ("tfidf", "the TF-IDF classifier", "TF-IDF classifier"),
+        ("mine", "mine", "mine"),
+        ("tfidf of mine", "the TF-IDF classifier of mine", "TF-IDF classifier of mine"),
+        ("best of all", "best of all", "best of all"),
+    ],
+)
+def test_a_baseline_has_words_and_what_a_user_named_keeps_its_name(
+    system: str, in_sentence: str, in_table: str
+) -> None:
+    assert (name_of(system), system_name(system)) == (in_sentence, in_table)
