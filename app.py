@@ -61,8 +61,6 @@ def serve(config: AppConfig) -> Path | None:
     reports = find_reports(runs, config.report)
     port = serving.free_port(config.host, config.port)
     shelf = Shelf(runs, precision=config.precision, device=config.device)
-    with shelf.open():  # what is wrong with the first run is said before there is a page
-        pass
     serving.serve(shelf, reports, serving.Place(config.host, port, config.hosts, password, config.share, config.mcp))
     return None
 

@@ -99,7 +99,7 @@ def serve(shelf: "Shelf", reports: Mapping[str, Report], place: Place) -> None:
     """Serves the page until a signal comes.
 
     Raises:
-        PipelineError: the port was taken meanwhile, or there is no tunnel.
+        PipelineError: the first run cannot be loaded, the port was taken meanwhile, or there is no tunnel.
     """
     with tempfile.TemporaryDirectory(prefix="sentiment-tuner-") as store:
         _prepare(store, place.host)
@@ -108,6 +108,10 @@ def serve(shelf: "Shelf", reports: Mapping[str, Report], place: Place) -> None:
 
         from pipeline.demo.page import CSS, build
 
+        # What is wrong with the first run is said before there is a page. Behind the imports, because TF-IDF is fitted
+        # from here on, and would slow them.
+        with shelf.open():
+            pass
         rules = Rules(
             hosts=[host.lower() for host in (*place.hosts, place.host, *([_TUNNEL] if place.share else []))],
             password=place.password, uploads=batch.MAX_BYTES, store=Path(store), mcp=place.mcp,
