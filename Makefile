@@ -30,6 +30,7 @@ demo: $(REPORT)/manifest.json
 	@echo "The report: $(REPORT)/report.html    The demo to type into: make serve"
 
 setup: $(READY)
+	@echo "Set up. Next: source $(BIN)/activate"
 
 serve: $(RUN)/manifest.json
 	$(BIN)/python app.py --run $(RUN)
