@@ -53,11 +53,11 @@ def build(shelf: Shelf, reports: Mapping[str, Report], address: str, *, mcp: boo
             _about(shelf, first), label="Model", show_label=False, interactive=False, elem_classes="note"
         )
 
-        def choose(name: str) -> tuple[Any, str, str]:
+        def choose(name: str) -> tuple[dict[str, Any], str, str]:
             """Takes another run: its examples, its report, and what it is."""
             with _plainly():
                 text = _about(shelf, name)
-            return _samples(examples[name]), _frame(name, names, reports), text
+            return gr.update(**_samples(examples[name])), _frame(name, names, reports), text
 
         run.change(choose, run, [samples, shown, about], api_visibility="private", show_progress="minimal")
         _api(shelf)
@@ -71,7 +71,9 @@ def _tweet_tab(shelf: Shelf, run: gr.Dropdown, examples: Mapping[str, evaluation
         max_length=answers.MAX_CHARACTERS, submit_btn=False, elem_id="tweet",
     )  # fmt: skip
     button = gr.Button("Classify", variant="primary", elem_id="classify")
-    samples = _samples(examples[shelf.names[0]])
+    samples = gr.Dataset(
+        components=[gr.Textbox(visible=False)], type="index", elem_id="examples", **_samples(examples[shelf.names[0]])
+    )
     with gr.Column(visible=False, elem_id="results") as results:
         with gr.Row(equal_height=True, elem_id="systems"):
             systems = [part for heading in ("Tuned", "Untuned", "TF-IDF") for part in _card(heading)]
@@ -143,12 +145,15 @@ def _bars(shares: Mapping[str, float], *, heading: bool = True) -> str:
     return f'<div class="bars">{said}{f"<ul>{lines}</ul>" if lines else ""}</div>'
 
 
-def _samples(examples: evaluations.Examples) -> gr.Dataset:
+def _samples(examples: evaluations.Examples) -> dict[str, Any]:
+    """What a list of examples shows; as an update without its parts, which cannot be made again once it is served."""
     texts = [[text] for text in examples.texts]
-    return gr.Dataset(
-        components=[gr.Textbox(visible=False)], samples=texts, sample_labels=list(examples.shown), type="index",
-        label=examples.heading, visible=bool(texts), elem_id="examples",
-    )  # fmt: skip
+    return {
+        "samples": texts,
+        "sample_labels": list(examples.shown),
+        "label": examples.heading,
+        "visible": bool(texts),
+    }
 
 
 def _file_tab(shelf: Shelf, run: gr.Dropdown) -> None:

@@ -22,9 +22,10 @@ Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
-def address(judged: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(judged: tuple[Path, Path], easy_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A demo of a run and a copy of it, which have the same report."""
     run, report = judged
-    with served("--run", run, "--report", report, home=tmp_path_factory.mktemp("home")) as (url, _):
+    with served("--run", run, easy_run, "--report", report, home=tmp_path_factory.mktemp("home")) as (url, _):
         yield url
 
 
@@ -105,6 +106,20 @@ def test_an_example_is_answered_at_a_click(visit: Open) -> None:
     page.locator("#examples button").first.click()
     classified(page)
     assert tweet_in(page).input_value()
+
+
+def test_another_run_is_chosen_with_its_report(visit: Open) -> None:
+    page = visit()
+    run, report = page.get_by_label("Run", exact=True), page.locator("iframe[title='Evaluation report']")
+    page.get_by_role("tab", name="Report").click()
+    for number in (1, 0):
+        run.click()
+        page.get_by_role("option").nth(number).click()
+        expect(report).to_have_attribute("src", f"/report/{number}", timeout=PATIENCE)
+    page.get_by_role("tab", name="Tweet").click()
+    tweet_in(page).fill("so sad")
+    tweet_in(page).press("Enter")
+    expect(page.locator("#systems .answer").first).to_have_text("Negative", timeout=PATIENCE)
 
 
 def test_a_mistake_gets_a_message(visit: Open) -> None:
