@@ -1,6 +1,7 @@
 """Delimited text and plain text as tables: what fits is kept, what does not is set aside with line and reason."""
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +60,7 @@ def is_plain_text(content: bytes, options: ReadOptions) -> bool:
 
 def refuse_repeated(path: str, names: Sequence[str]) -> None:
     """Refuses columns with the same name."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, number in Counter(names).items() if number > 1)
     if repeated:
         raise PipelineError(f"{path}: expected columns with different names, got {repeated[0]!r} twice; rename one")
 

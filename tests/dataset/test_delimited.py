@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset.delimited import Parsed, parse_delimited, parse_lines
+from pipeline.dataset.delimited import Parsed, parse_delimited, parse_lines, refuse_repeated
 from pipeline.dataset.tables import ReadOptions
 from pipeline.errors import PipelineError
 
@@ -215,3 +215,21 @@ def test_planted_faults_cost_their_own_rows_only() -> None:
     assert len(parsed.rejected) == len(broken)
     texts = [f'tweet {i}, with "quotes" and\na second line' for i in range(3_000) if i not in broken]
     assert cells(parsed)["tweet"] == texts
+
+
+def test_each_name_of_a_column_is_looked_at_once() -> None:
+    looked = 0
+
+    class Name(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            return str.__hash__(self)
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal looked
+            looked += 1
+            return str.__eq__(self, other)
+
+    refuse_repeated("t.csv", [Name(i) for i in range(1000)])
+    assert looked < 5000  # not of each with each other one: a mebibyte has room for 140,000 columns
