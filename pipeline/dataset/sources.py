@@ -122,14 +122,14 @@ def unpack(path: Path, label: str | None) -> Iterator[SourceFile]:
     except OSError as error:
         raise PipelineError(f"{path}: expected a file that can be read; {error.strerror}") from error
     digest = hashlib.sha256(content).hexdigest()
-    kind = _compression(path, content)
+    kind = compression_of(path, content)
     if kind is None:
         yield SourceFile(str(path), content, digest, None, label)
         return
     try:
         files = _members(path, content) if kind == "zip" else [(path, _whole(path, _stream(content, kind)))]
         for inside, unpacked in files:
-            if again := _compression(inside, unpacked):
+            if again := compression_of(inside, unpacked):
                 raise PipelineError(
                     f"{inside}: expected a table in the {kind} file, got a {again} file; unpack it first"
                 )
@@ -167,14 +167,14 @@ def open_source(source: str, look: int) -> Iterator[OpenSource]:
         if source == "-":
             rest: IO[bytes] = sys.stdin.buffer
             start = _start(rest, look)
-            if kind := _compression(Path(), start):
+            if kind := compression_of(Path(), start):
                 raise PipelineError(f"standard input: expected a table, got a {kind} file; unpack it on the way")
             yield OpenSource("standard input", "", None, start, rest, None, lambda: 0)
             return
         path, kind = Path(source), None
         try:
             raw = stack.enter_context(path.open("rb"))
-            kind = _compression(path, raw.read(4))
+            kind = compression_of(path, raw.read(4))
             raw.seek(0)
             name, rest = (path, raw) if kind is None else _unpacked(path, raw, kind, stack)
             start = _start(rest, look)
@@ -184,7 +184,7 @@ def open_source(source: str, look: int) -> Iterator[OpenSource]:
             what = "a file that can be read" if kind is None else f"a whole {kind} file"
             why = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
             raise PipelineError(f"{path}: expected {what}; {why}") from error
-        if kind is not None and _compression(name, start):
+        if kind is not None and compression_of(name, start):
             raise PipelineError(f"{name}: expected a table in the {kind} file, got a compressed file; unpack it first")
         suffix = SourceFile(str(name), b"", "", kind, None).suffix
         yield OpenSource(str(name), suffix, kind, start, rest, path.stat().st_size, raw.tell)
@@ -220,7 +220,7 @@ def _start(file: IO[bytes], size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _compression(path: Path, content: bytes) -> str | None:
+def compression_of(path: Path, content: bytes) -> str | None:
     """How a file is compressed, by its first bytes; None where it is not."""
     kind = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
     return None if path.suffix.lower() in _OFFICE else kind

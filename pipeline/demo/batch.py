@@ -95,6 +95,7 @@ def label(
 
 def _look(source: Path, column: str | None) -> tuple[int, str, str]:
     """How many rows there are, what the names of added columns must begin with, and where the tweets are."""
+    from pipeline.dataset.sources import compression_of
     from pipeline.dataset.streaming import open_stream
 
     if source.suffix.lower() not in SUFFIXES:
@@ -102,7 +103,7 @@ def _look(source: Path, column: str | None) -> tuple[int, str, str]:
     if (size := source.stat().st_size) > MAX_BYTES:
         raise PipelineError(f"{source}: expected at most {MAX_BYTES:,} bytes, got {size:,}; use pipeline.predict")
     with source.open("rb") as file:
-        if file.read(4).startswith((b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")):  # small, and a gigabyte inside
+        if compression_of(source, file.read(4)):  # small, and a gigabyte inside
             raise PipelineError(f"{source}: expected a CSV file, got a compressed one; unpack it")
     rows = 0
     columns: set[str] = set()

@@ -73,6 +73,8 @@ def test_what_cannot_be_labelled_is_one_line_without_folders(
         "many.csv": (write_csv(tmp_path / "many.csv", TWEETS[:21]).read_bytes(), None, "at most 20 rows"),
         "big.csv": (b"tweet\n" + b"x" * batch.MAX_BYTES, None, "at most 1,048,576 bytes"),
         "packed.csv": (gzip.compress(good.read_bytes()), None, "compressed"),
+        "skipped.csv": (b"\x50\x2a\x4d\x18\4\0\0\0skip" + _zstd(good.read_bytes()), None, "compressed"),
+        "archive.csv": (b"PK\5\6" + bytes(18), None, "compressed"),
         "table.xlsx": (good.read_bytes(), None, "ends with .csv or .tsv"),
         "empty.csv": (b"", None, "empty file"),
         "named.csv": (good.read_bytes(), "nope", "nope"),
@@ -88,6 +90,12 @@ def test_what_cannot_be_labelled_is_one_line_without_folders(
         assert str(tmp_path) not in said
         assert "--" not in said, said
         assert "\n" not in said
+
+
+def _zstd(content: bytes) -> bytes:
+    import pyarrow
+
+    return pyarrow.compress(content, codec="zstd", asbytes=True)
 
 
 def test_the_newest_report_on_a_run_is_found(
