@@ -8,9 +8,12 @@ import asyncio
 import base64
 import hmac
 import ipaddress
+import json
+import os
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,15 +35,17 @@ MAX_BODY = 16 << 10
 _FORM = 4 << 10
 # Of uploads and results together, until Gradio clears what is old.
 MAX_STORED = 64 << 20
+# What a file takes at least, so that small ones cannot be so many that counting them takes long.
+_BLOCK = 4 << 10
 _PATIENCE = 30.0  # seconds for a body to come in
 
 # All that the page and its clients ask for.
 _GET = re.compile(
-    r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/report/\d+|/(?:assets|static|svelte)/.*"
+    r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/report/[0-9]{1,6}|/(?:assets|static|svelte)/.*"
     rf"|{API}/(?:info|config|app_id|startup-events|theme\.css|upload_progress|queue/data"
-    r"|heartbeat/\w+|call/\w+/\w+|file=.*)/?"
+    r"|heartbeat/\w+|call/classify/\w+|file=.*)/?"
 )
-_POST = re.compile(rf"{API}/(?:queue/join|call/\w+|call/v2/\w+|upload|cancel|reset)/?")
+_POST = re.compile(rf"{API}/(?:queue/join|call/(?:v2/)?classify|upload|cancel|reset)/?")
 _NONCE = b"<script"
 
 _HEADERS = {
@@ -92,6 +97,7 @@ class Guard:
     def __init__(self, app: App, rules: Rules) -> None:
         self.app = app
         self.rules = rules
+        self._coming = 0  # bytes of uploads that are on their way into the store
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers one request, or lets it pass."""
@@ -105,18 +111,24 @@ class Guard:
         try:
             headers = _headers(scope)
             self._check(scope, headers)
-            body = await self._body(scope, headers, receive)
+            with self._room(scope["path"]) as most:
+                body = await _body(most, headers, receive)
+                if _names_an_address(body):
+                    raise _RefusedError(403, "expected a file that was sent here, got an address")
+                await self.app(scope, _replayed(body, receive), answer)
         except _RefusedError as refusal:
             await answer.refuse(refusal.status, str(refusal))
-            return
-        await self.app(scope, _replayed(body, receive), answer)
+        except Exception:
+            if not answer.begun:
+                await answer.refuse(500, "this went wrong; was the request as the page's lines for programs show it?")
+            raise  # for the log
 
     def _check(self, scope: Message, headers: dict[str, str]) -> None:
         path, method = scope["path"], scope["method"]
         if not _is_ours(headers.get("host", ""), self.rules.hosts):
             raise _RefusedError(421, "this demo is not served under that name; --hosts adds one")
         origin = headers.get("origin")
-        if origin is not None and not _is_ours(re.sub(r"^https?://", "", origin), self.rules.hosts):
+        if origin is not None and not _is_own(origin, headers["host"], self.rules.hosts):
             raise _RefusedError(403, "this demo answers no other site's pages")
         if path != _STARTUP and not self._knows(headers.get("authorization", "")):
             raise _RefusedError(401, "name and password, please")
@@ -125,7 +137,7 @@ class Guard:
         known = {"GET": _GET, "HEAD": _GET, "POST": _POST}.get(method)
         if known is None:
             raise _RefusedError(405, "expected GET or POST")
-        if not known.fullmatch(path) or ".." in path:
+        if not known.fullmatch(path) or ".." in re.split(r"[/\\=]", path):
             raise _RefusedError(404, "there is nothing here")
 
     def _knows(self, given: str) -> bool:
@@ -138,30 +150,25 @@ class Guard:
             return False
         return kind.lower() == "basic" and hmac.compare_digest(offered, self.rules.password.encode())
 
-    async def _body(self, scope: Message, headers: dict[str, str], receive: Receive) -> bytes:
-        """All of a request's body, if it is not too large."""
-        most = MAX_BODY
-        if scope["path"].rstrip("/") == UPLOAD:
-            most = self.rules.uploads + _FORM
-            if self.rules.store is not None and _size(self.rules.store) + most > MAX_STORED:
-                raise _RefusedError(507, "too many files were sent lately; try again in an hour")
-        declared = headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > most:
-            raise _RefusedError(413, f"expected at most {most:,} bytes")
-        body = bytearray()
+    @contextmanager
+    def _room(self, path: str) -> Iterator[int]:
+        """How large the body may be; for an upload, so much is kept free until the answer is given.
+
+        Raises:
+            _RefusedError: there is no room for an upload.
+        """
+        if path.rstrip("/") != UPLOAD:
+            yield MAX_BODY
+            return
+        most = self.rules.uploads + _FORM
+        stored = 0 if self.rules.store is None else _size(self.rules.store)
+        if stored + self._coming + most > MAX_STORED:
+            raise _RefusedError(507, "too many files were sent lately; try again in an hour")
+        self._coming += most
         try:
-            async with asyncio.timeout(_PATIENCE):
-                while True:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        raise _RefusedError(400, "the request ended too early")
-                    body += message.get("body", b"")
-                    if len(body) > most:
-                        raise _RefusedError(413, f"expected at most {most:,} bytes")
-                    if not message.get("more_body"):
-                        return bytes(body)
-        except TimeoutError:
-            raise _RefusedError(408, "the request took too long") from None
+            yield most
+        finally:
+            self._coming -= most
 
 
 class _Answer:
@@ -173,6 +180,7 @@ class _Answer:
         self._nonce = secrets.token_urlsafe(16)
         self._start: Message | None = None
         self._page = bytearray()
+        self.begun = False
 
     async def refuse(self, status: int, line: str) -> None:
         """A line of plain text instead of an answer."""
@@ -186,6 +194,7 @@ class _Answer:
 
     async def __call__(self, message: Message) -> None:
         """Passes a message of the answer on."""
+        self.begun = True
         if message["type"] == "http.response.start":
             ours = {**_HEADERS, b"content-security-policy": self._policy()}
             ours[b"x-frame-options"] = b"SAMEORIGIN" if self._is_report else b"DENY"
@@ -228,12 +237,65 @@ def _headers(scope: Message) -> dict[str, str]:
     return found
 
 
+async def _body(most: int, headers: dict[str, str], receive: Receive) -> bytes:
+    """All of a request's body.
+
+    Raises:
+        _RefusedError: it is too large, too slow, or ends too early.
+    """
+    declared = headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared) > most:
+        raise _RefusedError(413, f"expected at most {most:,} bytes")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise _RefusedError(400, "the request ended too early")
+                body += message.get("body", b"")
+                if len(body) > most:
+                    raise _RefusedError(413, f"expected at most {most:,} bytes")
+                if not message.get("more_body"):
+                    return bytes(body)
+    except TimeoutError:
+        raise _RefusedError(408, "the request took too long") from None
+
+
+def _names_an_address(body: bytes) -> bool:
+    """Whether a request calls something on the internet a file, which Gradio would fetch, however large it is."""
+    try:
+        values = [json.loads(body)]
+    except (ValueError, RecursionError):  # then nobody else can read it either
+        return False
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            if "://" in str(value.get("path")):
+                return True
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+    return False
+
+
+def _is_own(origin: str, host: str, names: Collection[str]) -> bool:
+    """Whether a request comes from a page of this demo: from where it goes to, or, if a proxy changed that, a name.
+
+    Addresses and localhost are names of many: another port is another's page.
+    """
+    scheme, _, place = origin.lower().partition("://")
+    return scheme in ("http", "https") and (
+        place == host.lower() or (_name(place) in names and not _is_ours(place, ()))
+    )
+
+
 def _is_ours(host: str, names: Collection[str]) -> bool:
     """Whether this demo may be asked under a name.
 
     A page on another site can make a name of its own lead here (DNS rebinding), but not an address or localhost.
     """
-    name = re.sub(r":\d+$", "", host).lower()
+    name = _name(host)
     if name == "localhost" or name in names or any(n.startswith(".") and name.endswith(n) for n in names):
         return True
     try:
@@ -243,8 +305,18 @@ def _is_ours(host: str, names: Collection[str]) -> bool:
     return True
 
 
+def _name(host: str) -> str:
+    return re.sub(r":\d+$", "", host).lower()
+
+
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes of the files in a folder, of which some may come and go meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += max(_BLOCK, os.stat(os.path.join(place, name)).st_size)  # noqa: PTH116, PTH118 - many of them
+    return total
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

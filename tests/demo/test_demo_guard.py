@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def ask(
         "/gradio_api/run/classify", "/gradio_api/api/classify", "/gradio_api/dev/reload", "/gradio_api/vibe-code/",
         "/gradio_api/stream/x/y/z/playlist.m3u8", "/gradio_api/mcp/", "/gradio_api/file=../../etc/passwd", "/report/x",
         "/custom_component/x", "/pwa_icon", "/gradio_api/deep_link", "/gradio_api/process_recording", "//", "",
+        "/gradio_api/call/answer", "/gradio_api/call/v2/label", "/gradio_api/call/label/1", "/report/" + "9" * 5000,
+        "/static/..\\x",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -77,9 +80,60 @@ def test_only_known_names_are_answered(host: str, status: int) -> None:
 
 
 def test_pages_of_other_sites_are_refused() -> None:
-    assert ask(OPEN, f"{API}/queue/join", "POST", origin="http://127.0.0.1:7860")[0] == 200
-    for origin in ("https://evil.example", "null", "http://localhost.evil.example"):
-        assert ask(OPEN, f"{API}/queue/join", "POST", origin=origin)[0] == 403
+    rules = Rules(hosts=["127.0.0.1", "demo.example.org", ".gradio.live"])
+    for host, origin in (
+        ("127.0.0.1:7860", "http://127.0.0.1:7860"), ("LOCALHOST:80", "https://localhost:80"),
+        ("127.0.0.1:7860", "https://demo.example.org"), ("x.gradio.live", "https://x.gradio.live"),
+    ):  # fmt: skip
+        assert ask(rules, f"{API}/queue/join", "POST", host=host, origin=origin)[0] == 200
+    for host, origin in (
+        ("127.0.0.1:7860", "https://evil.example"), ("127.0.0.1:7860", "null"), ("localhost:80", "localhost:80"),
+        ("127.0.0.1:7860", "http://203.0.113.9"), ("127.0.0.1:7860", "http://127.0.0.1:3000"),
+        ("127.0.0.1:7860", "http://localhost:7860"), ("x.gradio.live", "https://y.gradio.live"),
+        ("127.0.0.1:7860", "http://localhost.evil.example"), ("demo.example.org", "https://[::1]"),
+    ):  # fmt: skip
+        assert ask(rules, f"{API}/queue/join", "POST", host=host, origin=origin)[0] == 403
+
+
+def test_names_with_dots_are_files_too() -> None:
+    assert ask(OPEN, f"{API}/file=/tmp/x/and..so...on.labelled.csv")[0] == 200
+    assert ask(OPEN, f"{API}/file=..")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["http://127.0.0.1/x.csv", " HTTPS://example.org/x", "file:///etc/passwd", ["ftp://x/"]]
+)
+def test_nothing_is_fetched_from_addresses(path: object) -> None:
+    for content in ({"path": path}, [7, {"tweet": {"path": path, "meta": {"_type": "gradio.FileData"}}}]):
+        body = json.dumps({"data": [content]}).replace("h", "\\u0068").encode()
+        for place in ("queue/join", "call/v2/classify"):
+            assert ask(OPEN, f"{API}/{place}", "POST", [body])[0] == 403
+    for body in (b"{", b"[" * 8000, b'{"path": "/tmp/x.csv", "url": "http://127.0.0.1/file=/tmp/x.csv"}', b"\xff"):
+        assert ask(OPEN, f"{API}/queue/join", "POST", [body])[0] == 200
+
+
+def test_what_goes_wrong_inside_has_the_headers_too() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/config":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise KeyError
+
+    for path, statuses in (("/theme.css", [500]), ("/", [500]), ("/config", [200])):
+        sent.clear()
+        scope = {"type": "http", "path": path, "method": "GET", "headers": [(b"host", b"localhost")]}
+        with pytest.raises(KeyError):
+            asyncio.run(Guard(broken, OPEN)(scope, receive, send))
+        started = [message for message in sent if message["type"] == "http.response.start"]
+        assert [message["status"] for message in started] == statuses
+        assert b"nosniff" in dict(started[0]["headers"]).values()
 
 
 def test_a_body_has_a_largest_size_declared_or_not() -> None:
@@ -97,8 +151,38 @@ def test_uploads_stop_when_the_store_is_full(tmp_path: Path, monkeypatch: pytest
     rules = Rules(uploads=LIMIT, store=tmp_path)
     assert ask(rules, f"{API}/upload", "POST")[0] == 200
     (tmp_path / "before.csv").write_bytes(b"x" * LIMIT)
+    (tmp_path / "gone.csv").symlink_to("nowhere")
     assert ask(rules, f"{API}/upload", "POST")[0] == 507
     assert ask(rules, f"{API}/queue/join", "POST")[0] == 200
+    (tmp_path / "before.csv").unlink()
+    assert ask(rules, f"{API}/upload", "POST")[0] == 200
+    for i in range(LIMIT // guard.MAX_BODY * 4):
+        (tmp_path / str(i)).write_bytes(b"x")
+    assert ask(rules, f"{API}/upload", "POST")[0] == 507
+
+
+def test_uploads_that_come_at_once_find_room_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MAX_STORED", 3 * LIMIT)
+    statuses: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Any:
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b"x"}
+
+    async def send(message: Any) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    async def both(stands: Guard) -> None:
+        scope = {"type": "http", "path": f"{API}/upload", "method": "POST", "headers": [(b"host", b"localhost")]}
+        for _ in range(2):  # room that was kept free is free again
+            await asyncio.gather(*[stands(scope, receive, send) for _ in range(4)])
+
+    asyncio.run(both(Guard(app, Rules(uploads=LIMIT, store=tmp_path))))
+    assert sorted(statuses) == [200] * 4 + [507] * 4
 
 
 def test_nothing_but_the_start_signal_is_answered_without_the_password() -> None:
