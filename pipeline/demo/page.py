@@ -92,16 +92,20 @@ def _tweet_tab(shelf: Shelf, run: gr.Dropdown, examples: Mapping[str, evaluation
             text = answers.checked(text)
             with shelf.open(name) as loaded:
                 decoded, prediction = answers.tuned(loaded, text)
-            shown[1:3] = _shown(answers.of_tuned(decoded, prediction, loaded.threshold))
+                shown[1:3] = _shown(answers.of_tuned(decoded, prediction, loaded.threshold))
+            del loaded  # others may take another run now: memory for one model is enough
             yield shown
             with shelf.open(name) as loaded:
                 shown[3:5] = _shown(answers.of_untuned(answers.untuned(loaded.classifier, text)))
+            del loaded
             yield shown
             with shelf.open(name) as loaded:
                 found = answers.words(loaded.classifier, text, prediction.label or decoded.loglikelihood, decoded)
+                bag = loaded.bag
+            del loaded
             shown[7:9] = answers.marked(found), answers.told(found)
             yield shown
-            shown[5:7] = _shown(answers.of_bag(loaded.bag, text))
+            shown[5:7] = _shown(answers.of_bag(bag, text))
             yield shown
 
     outputs = [results, *systems, drawn, told]

@@ -68,7 +68,7 @@ class Shelf:
         Raises:
             PipelineError: there is no run of that name.
         """
-        if given is not None and given not in self.runs:
+        if given is not None and given not in self.names:  # a program may give anything, a list too
             raise PipelineError(f"run: expected one of {', '.join(self.names)}; see the list on the page")
         return self.names[0] if given is None else given
 

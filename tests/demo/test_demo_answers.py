@@ -128,8 +128,27 @@ def test_one_model_is_in_memory_at_a_time(easy_run: Path, tmp_path: Path) -> Non
     with shelf.open("b"):
         gc.collect()
         assert model() is None
-    with pytest.raises(PipelineError, match="expected one of a, b"), shelf.open("c"):
-        pass
+    for odd in ("c", ["a"], {}):
+        with pytest.raises(PipelineError, match="expected one of a, b"), shelf.open(odd):  # type: ignore[arg-type]
+            pass
+
+
+def test_a_page_that_waits_keeps_no_model(easy_run: Path, tmp_path: Path) -> None:
+    from pipeline.demo.page import build
+
+    for name in ("a", "b"):
+        shutil.copytree(easy_run, tmp_path / name)
+    shelf = Shelf(find_runs([str(tmp_path)]))
+    page = build(shelf, {}, "http://127.0.0.1/")
+    answer = next(each.fn for each in page.fns.values() if each.name == "answer")
+    assert answer is not None
+    for _ in answer("love it", "a"):  # between two of its steps; the last waits for TF-IDF
+        with shelf.open("a") as loaded:
+            model = weakref.ref(loaded.classifier)
+        del loaded
+        with shelf.open("b"):
+            gc.collect()
+            assert model() is None
 
 
 def test_runs_of_one_name_are_told_apart(easy_run: Path, tmp_path: Path) -> None:
