@@ -101,6 +101,8 @@ def serve(shelf: "Shelf", reports: Mapping[str, Report], place: Place) -> None:
     Raises:
         PipelineError: the first run cannot be loaded, the port was taken meanwhile, or there is no tunnel.
     """
+    # Predicting tells of each file its name and the name of a column, which may be the first tweet.
+    logging.getLogger("pipeline.predict").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="sentiment-tuner-") as store:
         _prepare(store, place.host)
         import gradio as gr

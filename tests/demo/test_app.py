@@ -23,6 +23,21 @@ PASSWORD = "ann:long enough"  # noqa: S105
 HEADER = "Basic " + base64.b64encode(PASSWORD.encode()).decode()
 
 
+def label_file(url: str, name: bytes, content: bytes, run: str) -> list[Any]:
+    """What the page gets for a file, asked for as the page does."""
+    form = b'--B\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n--B--\r\n' % (name, content)
+    _, _, sent = get(f"{url}gradio_api/upload", form, Content_Type="multipart/form-data; boundary=B")
+    file = {"path": json.loads(sent)[0], "meta": {"_type": "gradio.FileData"}}
+    functions = json.loads(get(f"{url}config")[2])["dependencies"]
+    number = next(each["id"] for each in functions if each["api_name"] == "label")
+    asked = {"data": [file, "", run], "fn_index": number, "session_hash": "mine"}
+    assert get(f"{url}gradio_api/queue/join", json.dumps(asked).encode(), Content_Type="application/json")[0] == 200
+    told = get(f"{url}gradio_api/queue/data?session_hash=mine")[2].decode()
+    messages = [json.loads(line.removeprefix("data: ")) for line in told.split("\n") if line.startswith("data: ")]
+    answer: list[Any] = next(each for each in messages if each["msg"] == "process_completed")["output"]["data"]
+    return answer
+
+
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     with pytest.raises(SystemExit) as stopped:
         app.main(list(map(str, arguments)))
@@ -66,6 +81,15 @@ def test_the_api_answers_and_refuses(address: str, judged: tuple[Path, Path], ea
     with pytest.raises(AppError, match="run: expected one of"):
         client.predict("so happy", "../../etc", api_name="/classify")
     assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/classify"]
+
+
+def test_nothing_of_a_file_that_is_sent_is_logged(easy_run: Path, tmp_path: Path) -> None:
+    with served("--run", easy_run, home=tmp_path) as (url, _):
+        answer = label_file(url, b"secret name.csv", b"secret tweet\nso sad\nlove it\n", "easy")
+        assert [row[0] for row in answer[3]["data"]][-2:] == ["so sad", "love it"]
+        (said,) = tmp_path.glob("app-*.txt")
+        assert "the demo is at" in said.read_text()
+        assert "secret" not in said.read_text()
 
 
 def test_the_lines_that_the_page_shows_work(address: str) -> None:
