@@ -1,5 +1,6 @@
 """The server of the demo: what Gradio is told, and what stands before it."""
 
+import base64
 import importlib.util
 import logging
 import os
@@ -155,6 +156,8 @@ def serve(shelf: "Shelf", reports: Mapping[str, Report], place: Place) -> None:
                 f"--host {place.host}, --port {place.port}: cannot listen there; {error}; choose another --port, or 0"
             ) from error
         try:
+            if place.mcp and place.password is not None:
+                _give_password(page, place)
             _tell(place, page.share_url)
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -172,6 +175,21 @@ def _prepare(store: str, host: str) -> None:
     os.environ["GRADIO_TEMP_DIR"] = store
     for name in ("NO_PROXY", "no_proxy"):  # Gradio asks itself whether it is up
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1", host]))
+
+
+def _give_password(page: Any, place: Place) -> None:
+    """Gradio's tools ask the demo itself over HTTP; the client that they would make for it knows no password."""
+    from gradio_client import Client
+
+    known = "Basic " + base64.b64encode(str(place.password).encode()).decode()
+    page.mcp_server_obj._client_instance = Client(
+        place.address,
+        headers={"x-gradio-user": "mcp", "authorization": known},
+        download_files=False,
+        verbose=False,
+        analytics_enabled=False,
+        _skip_components=False,
+    )
 
 
 def _tell(place: Place, share_url: str | None) -> None:

@@ -25,7 +25,10 @@ HEADER = "Basic " + base64.b64encode(PASSWORD.encode()).decode()
 
 def label_file(url: str, name: bytes, content: bytes, run: str) -> list[Any]:
     """What the page gets for a file, asked for as the page does."""
-    form = b'--B\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n--B--\r\n' % (name, content)
+    form = b'--B\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n--B--\r\n' % (
+        name,
+        content,
+    )
     _, _, sent = get(f"{url}gradio_api/upload", form, Content_Type="multipart/form-data; boundary=B")
     file = {"path": json.loads(sent)[0], "meta": {"_type": "gradio.FileData"}}
     functions = json.loads(get(f"{url}config")[2])["dependencies"]
@@ -139,16 +142,18 @@ def test_a_language_model_may_call_it_as_a_tool(easy_run: Path, tmp_path: Path) 
     client = pytest.importorskip("mcp.client.streamable_http")
 
     async def call(url: str) -> Any:
-        opened = client.streamablehttp_client(f"{url}gradio_api/mcp/")
+        opened = client.streamablehttp_client(f"{url}gradio_api/mcp/", headers={"Authorization": HEADER})
         async with opened as (read, write, _), mcp.ClientSession(read, write) as session:
             await session.initialize()
             (tool,) = (await session.list_tools()).tools
             return await session.call_tool(tool.name, {"tweet": "so happy"})
 
-    with served("--run", easy_run, "--mcp", home=tmp_path) as (url, _):
-        answer = asyncio.run(call(url))
-        assert ast.literal_eval(answer.content[0].text)["label"] == "Positive"
-        assert get(f"{url}gradio_api/mcp/", b"{}", Host="evil.example")[0] == 421
+    (tmp_path / "secret").write_text(PASSWORD)
+    for more in ((), ("--auth", "secret")):
+        with served("--run", easy_run, "--mcp", *more, home=tmp_path) as (url, _):
+            answer = asyncio.run(call(url))
+            assert ast.literal_eval(answer.content[0].text)["label"] == "Positive"
+            assert get(f"{url}gradio_api/mcp/", b"{}", Host="evil.example")[0] == 421
 
 
 def test_a_password_is_asked_for(easy_run: Path, tmp_path: Path) -> None:
