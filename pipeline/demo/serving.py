@@ -163,6 +163,7 @@ def serve(shelf: "Shelf", reports: Mapping[str, Report], place: Place) -> None:
         except KeyboardInterrupt:
             log.info("stopped")
         finally:
+            shelf.close()
             page.close(verbose=False)
 
 

@@ -60,6 +60,7 @@ class Shelf:
         self._options: dict[str, Any] = {"precision": precision, "device": device}
         self._lock = threading.RLock()
         self._loaded: tuple[str, Loaded] | None = None
+        self._closed = False
         self._fitting = ThreadPoolExecutor(1, "tf-idf")
 
     def name(self, given: str | None) -> str:
@@ -77,15 +78,24 @@ class Shelf:
         """The run's model, for the length of the block; nobody else computes with it meanwhile.
 
         Raises:
-            PipelineError: there is no such run, or it cannot be loaded.
+            PipelineError: there is no such run, it cannot be loaded, or the demo is being stopped.
         """
         name = self.name(given)
         with self._lock:
+            if self._closed:
+                raise PipelineError("The demo is being stopped.")
             if self._loaded is None or self._loaded[0] != name:
                 self._loaded = None  # goes before the next one comes: memory for one is enough
                 gc.collect()
                 self._loaded = (name, self._load(self.runs[name]))
             yield self._loaded[1]
+
+    def close(self) -> None:
+        """Gives no model any more, and waits until nobody computes with one: ended meanwhile, PyTorch aborts."""
+        self._closed = True
+        with self._lock:
+            self._loaded = None
+        self._fitting.shutdown(cancel_futures=True)
 
     def _load(self, run: Run) -> Loaded:
         log.info("loading PyTorch, transformers and the model of %s", run.folder)

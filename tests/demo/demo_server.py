@@ -42,7 +42,8 @@ def served(*arguments: object, home: Path, **environment: str) -> Iterator[tuple
         yield f"http://127.0.0.1:{port}/", process.pid
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        code = process.wait(timeout=20)
+    assert code == 0, told.read_text()
 
 
 def get(

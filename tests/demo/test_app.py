@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ PASSWORD = "ann:long enough"  # noqa: S105
 HEADER = "Basic " + base64.b64encode(PASSWORD.encode()).decode()
 
 
-def label_file(url: str, name: bytes, content: bytes, run: str) -> list[Any]:
-    """What the page gets for a file, asked for as the page does."""
+def send_file(url: str, name: bytes, content: bytes, run: str) -> None:
+    """Sends a file and asks for its labels, as the page does."""
     form = b'--B\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n--B--\r\n' % (
         name,
         content,
@@ -35,6 +36,11 @@ def label_file(url: str, name: bytes, content: bytes, run: str) -> list[Any]:
     number = next(each["id"] for each in functions if each["api_name"] == "label")
     asked = {"data": [file, "", run], "fn_index": number, "session_hash": "mine"}
     assert get(f"{url}gradio_api/queue/join", json.dumps(asked).encode(), Content_Type="application/json")[0] == 200
+
+
+def label_file(url: str, name: bytes, content: bytes, run: str) -> list[Any]:
+    """What the page gets for a file."""
+    send_file(url, name, content, run)
     told = get(f"{url}gradio_api/queue/data?session_hash=mine")[2].decode()
     messages = [json.loads(line.removeprefix("data: ")) for line in told.split("\n") if line.startswith("data: ")]
     answer: list[Any] = next(each for each in messages if each["msg"] == "process_completed")["output"]["data"]
@@ -93,6 +99,17 @@ def test_nothing_of_a_file_that_is_sent_is_logged(easy_run: Path, tmp_path: Path
         (said,) = tmp_path.glob("app-*.txt")
         assert "the demo is at" in said.read_text()
         assert "secret" not in said.read_text()
+
+
+def test_it_stops_at_once_while_it_labels_a_file(easy_run: Path, tmp_path: Path) -> None:
+    rows = b"".join(b"%d %s\n" % (i, b"word " * 180) for i in range(1000))
+    store = tmp_path / "store"
+    store.mkdir()
+    with served("--run", easy_run, home=tmp_path, TMPDIR=str(store)) as (url, _):
+        send_file(url, b"long.csv", b"tweet\n" + rows, "easy")
+        while not list(store.rglob("part-*")):
+            time.sleep(0.01)
+    assert not list(store.glob("sentiment-tuner-*"))
 
 
 def test_the_lines_that_the_page_shows_work(address: str) -> None:
