@@ -43,7 +43,7 @@ def served(*arguments: object, home: Path, **environment: str) -> Iterator[tuple
     finally:
         process.terminate()
         code = process.wait(timeout=20)
-    assert code == 0, told.read_text()
+    assert code == 0, f"exit code {code}: {told.read_text()}"
 
 
 def get(
