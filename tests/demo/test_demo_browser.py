@@ -117,9 +117,9 @@ def test_another_run_is_chosen_with_its_report(visit: Open) -> None:
         page.get_by_role("option").nth(number).click()
         expect(report).to_have_attribute("src", f"/report/{number}", timeout=PATIENCE)
     page.get_by_role("tab", name="Tweet").click()
-    tweet_in(page).fill("so sad")
+    tweet_in(page).fill("so happy")
     tweet_in(page).press("Enter")
-    expect(page.locator("#systems .answer").first).to_have_text("Negative", timeout=PATIENCE)
+    expect(page.locator("#systems .answer").first).to_have_text("Positive", timeout=PATIENCE)
 
 
 def test_a_mistake_gets_a_message(visit: Open) -> None:
