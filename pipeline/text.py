@@ -13,6 +13,7 @@ _REMOVED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]"
 )
 # The line end that Windows writes for one that already was its own is one line end.
+_ACCENTS = re.compile("[\u0300-\u036f]")
 _LINE_END = re.compile(r"\r{0,2}\n|\r")
 # With the semicolon: without it, half of the web's addresses hold one (?a=1&copy=2).
 _ENTITY = re.compile(r"&(?:#\d{1,8}|#[xX][0-9a-fA-F]{1,8}|[A-Za-z][A-Za-z0-9]{1,31});")
@@ -78,7 +79,15 @@ def fold(text: str) -> str:
     return _normal("NFKC", text.casefold()).strip()
 
 
-def _normal(form: Literal["NFC", "NFKC"], text: str) -> str:
+def unaccented(text: str) -> str:
+    """The folded text without the accents of Latin, Greek and Cyrillic letters, for people who type without them.
+
+    Only to ask whether two names may be the same: accents can tell words apart.
+    """
+    return _normal("NFC", _ACCENTS.sub("", _normal("NFD", fold(text))))
+
+
+def _normal(form: Literal["NFC", "NFD", "NFKC"], text: str) -> str:
     """The text in a Unicode normal form, as ``unicodedata`` makes it.
 
     That sorts marks by insertion, which for ten thousand on one character takes most of a second; many are sorted

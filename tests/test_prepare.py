@@ -498,3 +498,15 @@ def test_the_order_that_is_proposed_can_be_pasted(tmp_path: Path, caplog: pytest
         main(["--source", str(tmp_path / "rooms.csv"), "--out", str(tmp_path / "out")])
     [line] = [record.message for record in caplog.records if "alphabetical" in record.message]
     assert shlex.split(line)[-2:] == ["--labels", "bad,good,very good"]
+
+
+def test_one_line_says_what_a_typo_means_and_how_to_say_the_order(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = ["bueno", "malo"] * 40 + ["buemo"] * 3
+    data = [(tweet(i * 3), label) for i, label in enumerate(labels)]
+    with caplog.at_level("INFO", logger="pipeline"):
+        prepare(config(tmp_path, data))
+    [line] = [record.message for record in caplog.records if "--labels" in record.message]
+    assert line.startswith("'buemo' (3) looks like 'bueno' (40); if so, say --labels buemo=bueno,bueno,malo, in the ")
+    assert "alphabet" in line

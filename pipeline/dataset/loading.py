@@ -130,13 +130,19 @@ def load(options: LoadOptions) -> Loaded:
     decided, facts = _override(options, classes, sifted)
     task = Task(labels=classes.labels, instruction=_instruction(options, tables["source"]))
     if options.labels is None and not set(task.labels) <= set(SENTIMENT_LABELS):
-        order = ",".join(task.labels)
-        log.info("classes in alphabetical order; if they go from low to high, say how: --labels %s", shlex.quote(order))
         counts = Counter(label for column in labels.values() for label in column if label is not None)
-        if (doubt := doubts({label: counts[label] for label in task.labels})) is not None:
-            log.info("%s", doubt)
+        _say_order({label: counts[label] for label in task.labels})
     raters = _raters(options, tables["source"], classes)
     return Loaded(task, tables, columns, decided, facts, raters, against)
+
+
+def _say_order(counts: Mapping[str, int]) -> None:
+    """Says that the classes stand in alphabetical order and which may be none, with one ``--labels`` for all of it."""
+    if (doubt := doubts(counts)) is not None:
+        log.info("%s, in the order from low to high if there is one; now it is the alphabet's", doubt)
+        return
+    order = shlex.quote(",".join(counts))
+    log.info("classes in alphabetical order; if they go from low to high, say how: --labels %s", order)
 
 
 def _instruction(options: LoadOptions, table: Table) -> str:
