@@ -6,8 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from pipeline.dataset.reading import Table
+from pipeline.dataset.spellings import alike
 from pipeline.errors import PipelineError
 from pipeline.task import SENTIMENT_LABELS
 from pipeline.text import clean, fold
@@ -96,11 +98,21 @@ def classes_of(table: Table, column: str, classes: Classes) -> list[str | None]:
         if value is not None and value not in classes.label_of:
             raise PipelineError(
                 f"{table.source}, row {number}: expected {column!r} to be one of "
-                f"{', '.join(classes.label_of)}; got {str(cell)[:80]!r}; correct it, or add it to --labels (as "
-                f"{value[:40]}= if it is no label)"
+                f"{', '.join(classes.label_of)}; got {str(cell)[:80]!r}; {_advice(value, table.values[column], classes)}"
             )
         labels.append(None if value is None else classes.label_of[value])
     return labels
+
+
+def _advice(value: str, cells: Sequence[object], classes: Classes) -> str:
+    """What to do about a value that ``--labels`` does not name: which of the two is misspelt shows in the others."""
+    named, there = list(classes.label_of), {canonical(cell) for cell in cells}
+    absent = [each for each in named if each not in there]
+    if _number(value) is None and (missed := get_close_matches(value, absent, n=1)):
+        return f"did you mean {value[:40]!r} for {missed[0]!r} in --labels?"
+    meant = next((each for each in named if alike(value, each)), "")
+    none = "" if meant else " if it is no label"
+    return f"correct it, or add it to --labels (as {value[:40]}={meant}{none})"
 
 
 def classes_of_values(labels: Sequence[str], mapping: str | None = None) -> Callable[[object], str | None]:

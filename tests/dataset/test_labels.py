@@ -148,3 +148,22 @@ def test_what_is_written_for_nothing_is_no_label() -> None:
     assert read(*words) == (("down", "none", "up"), ["up", "none", "down", None])
     assert read(*words, mapping="down,up,none=") == (("down", "up"), ["up", None, "down", None])
     assert read(*words, mapping="down,null=flat,up,none=") == (("down", "flat", "up"), ["up", None, "down", "flat"])
+
+
+@pytest.mark.parametrize(
+    ("mapping", "cells", "advice"),
+    [
+        ("pesimo,bueno", ("bueno", "pésimo"), "did you mean 'pésimo' for 'pesimo' in --labels?"),
+        ("malo,buenno", ("malo", "bueno"), "did you mean 'bueno' for 'buenno' in --labels?"),
+        # The right word is there: the cell is wrong.
+        ("malo,bueno", ("malo", "buemo", "bueno"), "correct it, or add it to --labels (as buemo=bueno)"),
+        ("malo,bueno", ("malo", "bueno", "x"), "correct it, or add it to --labels (as x= if it is no label)"),
+        ("malo,bueno,17=x", ("malo", "bueno", 7), "correct it, or add it to --labels (as 7= if it is no label)"),
+    ],
+)
+def test_a_value_that_is_not_named_says_which_of_two_is_misspelt(
+    mapping: str, cells: tuple[object, ...], advice: str
+) -> None:
+    with pytest.raises(PipelineError) as error:
+        read(*cells, mapping=mapping)
+    assert str(error.value).endswith(f"; {advice}")
