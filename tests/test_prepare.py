@@ -500,6 +500,18 @@ def test_the_order_that_is_proposed_can_be_pasted(tmp_path: Path, caplog: pytest
     assert shlex.split(line)[-2:] == ["--labels", "bad,good,very good"]
 
 
+def test_what_is_not_used_of_the_file_is_said_once_and_a_spanish_date_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cells = [f"{1 + i % 28:02}/0{1 + i // 28}/2025;{text};{label};x" for i, (text, label) in enumerate(rows())]
+    (tmp_path / "a.csv").write_text("\n".join(["fecha;texto;valoración;tienda", *cells]))
+    with caplog.at_level("INFO", logger="pipeline"):
+        prepare(PrepareConfig([str(tmp_path / "a.csv")], out=str(tmp_path / "out")))
+    assert [line for line in caplog.messages if "not used" in line] == ["columns not used: 'tienda'"]
+    dates = read_json(tmp_path / "out/manifest.json")["dates"]
+    assert (dates["first"][:10], dates["last"][:10], dates["order"]) == ("2025-01-01", "2025-05-08", "day first")
+
+
 def test_one_line_says_what_a_typo_means_and_how_to_say_the_order(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,6 +11,8 @@ log = logging.getLogger(__name__)
 
 # A key of a well-known tutorial, whose data have spread with it.
 _MISSPELT = {"instrution": "instruction"}
+# What is read of instruction data beside its text and its label.
+INSTRUCTION_KEYS = ("instruction", "system", "history")
 
 
 def as_questions(table: Table) -> Table:

@@ -1,12 +1,12 @@
 """Which columns hold the text, the label and the date, and what of them can be used as it is."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.dataset.tables import Table
 from pipeline.errors import PipelineError
-from pipeline.text import fold
+from pipeline.text import fold, unaccented
 
 # Compared after folding case and reading "_", "-" and spaces as one.
 # The second ones count only where none of the first is there.
@@ -18,6 +18,20 @@ _NAMES = {
     "label": ("sentiment,label,new sentiment state,class,output,target,category", "rating,score,stars"),
     "date": ("date,created at,timestamp,datetime,time",),
 }
+# Names in other languages, without accents; they count where none of the above is there, and do not tell a header from
+# data. Words that name a text as often as its label (opinión, Bewertung, note) are left out.
+_ELSEWHERE = {
+    "text": (
+        "texto,texte,testo,tekst,metin,kommentar,comentario,commentaire,commento,yorum,avis,resena,recensione,текст"
+    ),
+    "label": (
+        "sentimiento,sentimento,stimmung,etiqueta,etiquette,etichetta,etiket,klasse,clase,classe,valoracion,puntuacion,"
+        "duygu,класс"
+    ),
+    "date": "fecha,data,datum,dato,dia,jour,tag,tarih,paivamaara,дата,日期,日付,날짜",
+}
+# For messages.
+_EXAMPLES = {"text": "text, tweet, comment, review", "label": "label, sentiment, class, rating"}
 _USUAL = frozenset(name for kinds in _NAMES.values() for names in kinds for name in names.split(","))
 
 
@@ -38,7 +52,8 @@ def find_columns(table: Table, text: str | None = None, label: str | None = None
             text and label are the same column, or a row of a JSON file lacks the text. One without the label is a
             row without a label.
     """
-    columns = Columns(_find(table, "text", text), _find(table, "label", label), _find_date(table, date))
+    found_text, found_label = _find(table, {"text": text, "label": label})
+    columns = Columns(found_text, found_label, _find_date(table, date))
     if columns.text == columns.label:
         raise PipelineError(f"{table.source}: text and label are both {columns.text!r}; give two columns")
     if columns.text in table.lacking:
@@ -51,7 +66,7 @@ def find_columns(table: Table, text: str | None = None, label: str | None = None
 
 def find_text(table: Table, preferred: str) -> str:
     """The column with the texts of a file without labels: the preferred name, or the only usual one."""
-    return preferred if preferred in table.columns else _find(table, "text", None)
+    return preferred if preferred in table.columns else _find(table, {"text": None})[0]
 
 
 def find_text_among(source: str, columns: Sequence[str], named: str | None) -> str:
@@ -62,7 +77,7 @@ def find_text_among(source: str, columns: Sequence[str], named: str | None) -> s
     """
     if named is None and len(columns) == 1:
         return columns[0]
-    return _find(Table(source, dict.fromkeys(columns, ()), ()), "text", named, one_class=False)
+    return _find(Table(source, dict.fromkeys(columns, ()), ()), {"text": named}, one_class=False)[0]
 
 
 def rename_columns(table: Table, columns: Columns) -> Table:
@@ -89,13 +104,30 @@ def rename_columns(table: Table, columns: Columns) -> Table:
 
 
 def is_usual(name: str) -> bool:
-    """Whether a column of that name would be found as text, label or date."""
+    """Whether a name is so usual for a text, a label or a date that it tells a header from data."""
     return plain(name) in _USUAL
 
 
 def plain(name: str) -> str:
     """The name without the differences that do not count: case, width, and what stands between words."""
     return re.sub(r"[\s_-]+", " ", fold(name)).strip()
+
+
+def unused(table: Table, columns: Columns, others: Collection[str]) -> str | None:
+    """The columns of which nothing is read, as a line for people; None where there is none.
+
+    Args:
+        table: the rows.
+        columns: those in use.
+        others: what else is read, by name.
+    """
+    read = {plain(name) for name in (columns.text, columns.label, columns.date or "", *others)}
+    # A column without a name is a data frame's row numbers.
+    left = [name for name in table.columns if name.strip() and plain(name) not in read]
+    if not left:
+        return None
+    date = "; --date_column names one with dates" if columns.date is None else ""
+    return f"columns not used: {_listed(left, 6)}{date}"
 
 
 def texts_of(table: Table, column: str) -> list[str | None]:
@@ -114,19 +146,27 @@ def texts_of(table: Table, column: str) -> list[str | None]:
     return list(texts)
 
 
-def _find(table: Table, role: str, named: str | None, *, one_class: bool = True) -> str:
-    if named is not None:
-        return _named(table, role, named)
-    found = _usual(table, role)
-    if len(found) == 1:
-        return found[0]
-    got = (
-        f"several: {_listed(found)}" if found else f"none of the usual names among the columns {_listed(table.columns)}"
-    )
-    or_else = ", or FILE=LABEL where all rows of a file have one label" if one_class and not found else ""
-    raise PipelineError(
-        f"{table.source}: expected one column with the {role}, got {got}; give --{role}_column NAME{or_else}"
-    )
+def _find(table: Table, named: Mapping[str, str | None], *, one_class: bool = True) -> list[str]:
+    """The column of each role; one error for all that are not clear.
+
+    Args:
+        table: where to look.
+        named: role -> the column that the user named for it, or None.
+        one_class: whether ``FILE=LABEL`` is a way out.
+    """
+    found = {role: _usual(table, role) if name is None else [_named(table, role, name)] for role, name in named.items()}
+    unclear = {role: columns for role, columns in found.items() if len(columns) != 1}
+    if not unclear:
+        return [column for (column,) in found.values()]
+    wanted = " and one with the ".join(unclear)
+    several = " and ".join(f"several: {_listed(columns)}" for columns in unclear.values() if columns)
+    none = [role for role, columns in unclear.items() if not columns]
+    usual = "; ".join(_EXAMPLES[role] for role in none)
+    nothing = f"none of the usual names (as {usual}) among the columns {_listed(table.columns)}" if none else ""
+    options = " ".join(f"--{role}_column NAME" for role in unclear)
+    or_else = ", or FILE=LABEL where all rows of a file have one label" if one_class and none else ""
+    got = " and ".join(each for each in (several, nothing) if each)
+    raise PipelineError(f"{table.source}: expected one column with the {wanted}, got {got}; give {options}{or_else}")
 
 
 def _find_date(table: Table, named: str | None) -> str | None:
@@ -153,9 +193,20 @@ def _same(table: Table, name: str) -> list[str]:
 
 def _usual(table: Table, role: str) -> list[str]:
     kinds = ([column for column in table.columns if plain(column) in names.split(",")] for names in _NAMES[role])
-    return next((found for found in kinds if found), [])
+    return next((found for found in kinds if found), []) or _usual_elsewhere(table, role)
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name if len(name) <= 40 else name[:39] + "…") for name in names[:20])
-    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+def _usual_elsewhere(table: Table, role: str) -> list[str]:
+    """Columns with a usual name in another language; such words mean much, so a date must also look like one."""
+    names = _ELSEWHERE[role].split(",")
+    found = [column for column in table.columns if unaccented(plain(column)) in names]
+    if not (found and role == "date"):
+        return found
+    from pipeline.dataset.dates import are_dates  # pandas takes a second to load
+
+    return [column for column in found if are_dates(table.values[column])]
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    shown = ", ".join(repr(name if len(name) <= 40 else name[:39] + "…") for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

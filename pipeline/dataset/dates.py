@@ -45,6 +45,9 @@ _NOT_DAY = re.compile(r"\d{1,2}(?::\d\d)+(?:\.\d+)?|[+-]\d\d:?\d\d\b|\b(?:19|20)
 # Seconds since 1970 that lie in the years 1990 to 2099. A thousand times as much cannot: those are milliseconds.
 _FIRST, _LAST = 631_152_000, 4_102_444_800
 
+# Cells that tell whether a column is one of dates.
+_LOOK = 1_000
+
 
 @dataclass(frozen=True)
 class Dates:
@@ -112,6 +115,15 @@ def read_dates(values: Sequence[object], order: Order | None = None) -> Dates:
     if order_found == "unknown":
         unread = [cell for cell in unread if _ends_in_year(_NUMERIC.match(cell))] or unread
     return Dates(moments, order_found, unread[0] if unread else None)
+
+
+def are_dates(values: Sequence[object]) -> bool:
+    """Whether most of a column's first cells that are not empty can be read as dates, whatever stands first in them."""
+    cells = [value for value in values[:_LOOK] if value is not None and str(value).strip()]
+    found = read_dates(cells)
+    if found.order == "unknown":
+        found = read_dates(cells, "day")
+    return 2 * sum(moment is not None for moment in found.moments) > len(cells)
 
 
 def _order(dates: Sequence[re.Match[str]], order: Order | None) -> Order | Unknown | None:

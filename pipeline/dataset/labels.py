@@ -96,9 +96,10 @@ def classes_of(table: Table, column: str, classes: Classes) -> list[str | None]:
         if value in classes.without:
             value = None
         if value is not None and value not in classes.label_of:
+            advice = _advice(value, table.values[column], classes)
             raise PipelineError(
                 f"{table.source}, row {number}: expected {column!r} to be one of "
-                f"{', '.join(classes.label_of)}; got {str(cell)[:80]!r}; {_advice(value, table.values[column], classes)}"
+                f"{', '.join(classes.label_of)}; got {str(cell)[:80]!r}; {advice}"
             )
         labels.append(None if value is None else classes.label_of[value])
     return labels

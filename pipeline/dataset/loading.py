@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from pipeline.dataset.chat import as_questions, instruction_of
+from pipeline.dataset.chat import INSTRUCTION_KEYS, as_questions, instruction_of
 from pipeline.dataset.cleaning import clean_rows
-from pipeline.dataset.columns import Columns, find_columns, find_text, rename_columns, texts_of
+from pipeline.dataset.columns import Columns, find_columns, find_text, rename_columns, texts_of, unused
 from pipeline.dataset.labels import Classes, classes_of, find_classes
 from pipeline.dataset.overrides import apply_overrides, read_overrides
 from pipeline.dataset.reading import ReadOptions, fingerprint, read_sources, read_table
@@ -108,6 +108,7 @@ def load(options: LoadOptions) -> Loaded:
         if source is not None:
             tables[name] = rename_columns(read(options, [source]), columns)
             find_columns(tables[name], columns.text, columns.label)
+    _say_unused(options, tables["source"], columns)
     against = _against(options, columns)
     classes = find_classes([(table, columns.label) for table in tables.values()], options.labels)
     labels = {name: classes_of(table, columns.label, classes) for name, table in tables.items()}
@@ -134,6 +135,13 @@ def load(options: LoadOptions) -> Loaded:
         _say_order({label: counts[label] for label in task.labels})
     raters = _raters(options, tables["source"], classes)
     return Loaded(task, tables, columns, decided, facts, raters, against)
+
+
+def _say_unused(options: LoadOptions, table: Table, columns: Columns) -> None:
+    """Says which columns nobody reads, so that nobody waits for what they hold."""
+    others = [*options.rater_columns, options.split_by, *INSTRUCTION_KEYS]
+    if (line := unused(table, columns, others)) is not None:
+        log.info("%s", line)
 
 
 def _say_order(counts: Mapping[str, int]) -> None:

@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.dataset.columns import Columns, find_columns, rename_columns, texts_of
+from pipeline.dataset.columns import Columns, find_columns, rename_columns, texts_of, unused
 from pipeline.dataset.reading import Table
 from pipeline.errors import PipelineError
 
@@ -44,6 +45,54 @@ def test_usual_names_are_found(names: tuple[str, ...], found: Columns) -> None:
 def test_nothing_is_guessed(names: tuple[str, ...], message: str) -> None:
     with pytest.raises(PipelineError, match=message):
         find_columns(table(*names))
+
+
+def test_the_names_in_the_error_are_usual() -> None:
+    with pytest.raises(PipelineError) as error:
+        find_columns(table("x", "y"))
+    texts, labels = (part.split(", ") for part in re.findall(r"\(as (.*?)\)", str(error.value))[0].split("; "))
+    for text, label in zip(texts, labels, strict=True):
+        assert find_columns(table(text, label)) == Columns(text, label, None)
+
+
+def test_one_error_names_all_columns_that_are_not_clear_and_the_usual_names() -> None:
+    with pytest.raises(PipelineError) as error:
+        find_columns(table("cuando", "opinión", "nota"))
+    assert "expected one column with the text and one with the label, got none of the usual names" in str(error.value)
+    assert "(as text, tweet, comment, review; label, sentiment, class, rating)" in str(error.value)
+    assert "give --text_column NAME --label_column NAME, or FILE=LABEL" in str(error.value)
+    with pytest.raises(
+        PipelineError, match=r"got several: 'tweet', 'text' and none .*; give --text_column NAME --label"
+    ):
+        find_columns(table("tweet", "text", "mood"))
+
+
+@pytest.mark.parametrize(
+    ("names", "dates", "found"),
+    [
+        (("fecha", "Texto", "Valoración"), "03/04/2025", Columns("Texto", "Valoración", "fecha")),
+        (("tarih", "metin", "duygu"), "2025-04-03 10:00", Columns("metin", "duygu", "tarih")),
+        (("Datum", "Kommentar", "STIMMUNG"), "23.4.2025", Columns("Kommentar", "STIMMUNG", "Datum")),
+        (("data", "avis", "etiqueta"), "so many data", Columns("avis", "etiqueta", None)),
+        # An English name goes first, and two of a language are none.
+        (("date", "fecha", "text", "texto", "label", "klasse"), "2025-04-03", Columns("text", "label", "date")),
+        (("fecha", "datum", "texto", "clase"), "2025-04-03", Columns("texto", "clase", None)),
+    ],
+)
+def test_names_in_other_languages_are_found_and_dates_where_they_are_dates(
+    names: tuple[str, ...], dates: str, found: Columns
+) -> None:
+    assert find_columns(Table(Path("t.csv"), {name: [dates, "", None] for name in names}, [1, 2, 3])) == found
+
+
+def test_columns_that_nobody_reads_are_told() -> None:
+    file = table("", "text", "label", "author", "lang", "Likes")
+    assert unused(file, Columns("text", "label", None), ["AUTHOR"]) == (
+        "columns not used: 'lang', 'Likes'; --date_column names one with dates"
+    )
+    assert unused(file, Columns("text", "label", "lang"), ["author", "likes"]) is None
+    many = table("text", "label", "date", *(f"c{i}" for i in range(9)))
+    assert (unused(many, Columns("text", "label", "date"), ()) or "").endswith("'c5' and 3 more")
 
 
 def test_named_columns_win() -> None:
