@@ -129,9 +129,20 @@ def _few_test_rows(content: Mapping[str, Any]) -> Iterator[str]:
     if few := [label for label, rows in counts.items() if 0 < rows < _TEST_ROWS]:
         named = [f"{label} has {counts[label]:,}{_known(power.get(label, {}))}" for label in few]
         yield (
-            f"Too few test rows: {', '.join(named)}, so {_its(few)} can hardly be known, and the macro-F1 hangs on "
-            "single tweets. Add such rows, or give the test split a larger share."
+            f"A recall wants {_TEST_ROWS} test rows or more of a class to be known to within 0.17: {', '.join(named)}, "
+            f"so {_its(few)} can hardly be known, and the macro-F1 hangs on single tweets. {_more_test_rows(content)}."
         )
+
+
+def _more_test_rows(content: Mapping[str, Any]) -> str:
+    """What makes a test larger, with the options that can be given beside those that were."""
+    splits = _at(content, "splits")
+    if "test" in (splits.get("own_files") or ()):
+        return "Add such rows to your test file"
+    if splits.get("folds"):
+        return "Add such rows, or ask for fewer folds (--folds)"
+    larger = "Add such rows, or give the test split a larger share (--test)"
+    return larger if splits.get("by") == "time" else f"{larger}, or let every row be tested once (--folds)"
 
 
 def _have(labels: Sequence[str]) -> str:
@@ -155,10 +166,17 @@ def _few_validation_rows(content: Mapping[str, Any]) -> Iterator[str]:
     if counts and (few or total < _VALIDATION_ROWS):
         of = f", of {', '.join(few)}" if few else ""
         yield (
-            f"Too few validation rows: {total:,} in all{of}, so the validation "
-            "split can hardly choose between one state of a training and another, nor between settings. Add rows, or "
-            "give the validation split a larger share."
+            f"The validation split has {total:,} in all{of}, where {_VALIDATION_ROWS} and "
+            f"{_VALIDATION_ROWS_OF_A_CLASS} of each class are the least to choose by between one state of a training "
+            f"and another, or between settings. {_more_validation_rows(content)}."
         )
+
+
+def _more_validation_rows(content: Mapping[str, Any]) -> str:
+    own = "val" in (_at(content, "splits").get("own_files") or ())
+    return (
+        "Add rows to your validation file" if own else "Add rows, or give the validation split a larger share (--val)"
+    )
 
 
 def _low_rater_agreement(content: Mapping[str, Any]) -> Iterator[str]:

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from pipeline.dataset.alarms import find_alarms
+from pipeline.dataset.power import half_width
 
 LEXICON = {
     "agreement": 1.0,
@@ -104,15 +105,37 @@ def test_few_test_rows() -> None:
         in (texts[0][1])
     )
     assert "Down has 12 (recall to within 0.25 at best), Up has 29, so their recall can hardly be known" in texts[1][1]
+    assert texts[1][1].startswith("A recall wants 30 test rows or more of a class to be known to within 0.17: Down has")
     ((_, text),) = told({"classes": {"test": {"Up": 0, "Down": 0}}})
     assert text.startswith("No test rows: Up, Down have none, so nothing can be known of their recall")
+
+
+def test_the_number_of_rows_and_the_precision_that_go_together() -> None:
+    assert f"{half_width(30):.2f}" == "0.17"
+    assert f"{half_width(29):.2f}" == "0.17"
+    assert half_width(30) < 0.17 < half_width(29)
+
+
+@pytest.mark.parametrize(
+    ("splits", "advice"),
+    [
+        ({}, "larger share (--test), or let every row be tested once (--folds)."),
+        ({"by": "random", "own_files": [], "folds": None}, "(--test), or let every row be tested once (--folds)."),
+        ({"by": "time"}, "Add such rows, or give the test split a larger share (--test)."),
+        ({"by": "random", "folds": {"n": 9}}, "Add such rows, or ask for fewer folds (--folds)."),
+        ({"by": "random", "own_files": ["test"]}, "Add such rows to your test file."),
+    ],
+)
+def test_more_test_rows_come_by_options_that_can_be_given(splits: dict[str, Any], advice: str) -> None:
+    ((_, text),) = told({"classes": {"test": {"Up": 9, "Down": 90}}, "splits": splits})
+    assert text.endswith(advice)
 
 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ({"Up": 14, "Down": 15}, "Too few validation rows: 29 in all, so the validation split can hardly choose"),
-        ({"Up": 90, "Down": 2, "Flat": 0}, "Too few validation rows: 92 in all, of Down 2, Flat 0, so"),
+        ({"Up": 14, "Down": 15}, "The validation split has 29 in all, where 30 and 3 of each class are the least"),
+        ({"Up": 90, "Down": 2, "Flat": 0}, "The validation split has 92 in all, of Down 2, Flat 0, where"),
         ({"Up": 27, "Down": 3}, None),
         ({}, None),
     ],
