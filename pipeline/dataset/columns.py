@@ -64,6 +64,11 @@ def find_columns(table: Table, text: str | None = None, label: str | None = None
     return columns
 
 
+def usual_columns(table: Table, role: str, named: str | None) -> list[str]:
+    """The column that was named for a role, or all with a usual name for it; exactly one is clear."""
+    return _usual(table, role) if named is None else _same(table, named)
+
+
 def find_text(table: Table, preferred: str) -> str:
     """The column with the texts of a file without labels: the preferred name, or the only usual one."""
     return preferred if preferred in table.columns else _find(table, {"text": None})[0]

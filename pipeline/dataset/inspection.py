@@ -4,34 +4,38 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pipeline.dataset.columns import Columns, find_columns
+from pipeline.dataset.columns import find_columns, usual_columns
 from pipeline.dataset.labels import canonical, classes_of, find_classes, values_without
 from pipeline.dataset.loading import LoadOptions
 from pipeline.dataset.spellings import doubts
 from pipeline.dataset.tables import FileFacts, Table, counted
 from pipeline.errors import PipelineError
 
+_ROLES = ("text", "label", "date")
 _ROWS, _VALUES, _REJECTED, _WIDTH = 10, 20, 10, 100
 
 
 def inspect_table(table: Table, options: LoadOptions) -> str:
     """Files, columns, labels, dates, ten rows and the rejected rows of a table, safe to print on a terminal.
 
-    What stops a preparation is said in the place of what it concerns, so that the rest can help to mend it.
+    What is still to be given is said in the place of what it concerns, so that the rest can help to mend it.
     """
     lines = [line for file in table.files for line in _file(file, options.max_rejected)]
     named = (options.text_column, options.label_column, options.date_column)
     lines += ["", "columns", *(f"  {_safe(name)}" for name in table.columns)]
-    try:
-        columns = find_columns(table, *named)
-    except PipelineError as error:
-        lines += ["", _safe(str(error), 1_000)]
-        shown: Sequence[str] = table.columns
-    else:
-        lines += ["", *_chosen(columns, named), "", *_labels(table, columns.label, options.labels)]
-        if columns.date is not None:
-            lines += ["", _dates(table, columns.date, options)]
-        shown = [columns.label, columns.text]
+    shown: Sequence[str] = table.columns
+    text, label, date = (usual_columns(table, role, name) for role, name in zip(_ROLES, named, strict=True))
+    if len(text) == len(label) == 1:
+        try:
+            find_columns(table, *named)
+            shown = [*label, *text]
+        except PipelineError as error:  # columns that are clear, but cannot be used
+            lines += ["", _safe(str(error), 1_000)]
+    lines += ["", *_chosen((text, label, date), named)]
+    if len(label) == 1:
+        lines += ["", *_labels(table, label[0], options.labels)]
+    if len(date) == 1:
+        lines += ["", _dates(table, date[0], options)]
     lines += ["", f"first rows: {' | '.join(map(_safe, shown))}"]
     for i, number in enumerate(table.numbers[:_ROWS]):
         lines.append(f"  {number}: " + " | ".join(_safe(table.values[name][i]) for name in shown))
@@ -57,14 +61,19 @@ def _file(file: FileFacts, max_rejected: float) -> Iterator[str]:
             yield f"  {name:<18}{_safe(fact)}"
 
 
-def _chosen(columns: Columns, named: Sequence[str | None]) -> Iterator[str]:
-    chosen = (columns.text, columns.label, columns.date)
-    for role, name, given in zip(("text", "label", "date"), chosen, named, strict=True):
-        if name is not None:
+def _chosen(found: Sequence[Sequence[str]], named: Sequence[str | None]) -> Iterator[str]:
+    """The column of each role, or what to do where it is not clear; only the date may be missing."""
+    for role, names, given in zip(_ROLES, found, named, strict=True):
+        if len(names) == 1:
             why = f"named by --{role}_column" if given else "the only one with a usual name"
-            yield f"{role:<6}{_safe(name)}: {why}"
+            yield f"{role:<6}{_safe(names[0])}: {why}"
+        elif given:
+            yield f"{role:<6}none: no column {_safe(given)!r}; --{role}_column names one of those above"
         else:
-            yield f"{role:<6}none: no column, or more than one, has a usual name; --{role}_column names one"
+            why = (
+                f"several have a usual name: {', '.join(map(_safe, names))}" if names else "no column has a usual name"
+            )
+            yield f"{role:<6}none: {why}; {'give' if role != 'date' else 'if there is one, give'} --{role}_column NAME"
 
 
 def _labels(table: Table, column: str, mapping: str | None) -> Iterator[str]:
@@ -72,7 +81,7 @@ def _labels(table: Table, column: str, mapping: str | None) -> Iterator[str]:
     counts = Counter("" if value is None else str(value) for value in table.values[column])
     nothing = {None, *values_without(mapping)}
     without = {value: n for value, n in counts.items() if canonical(value) in nothing}
-    yield f"label values: {len(counts):,}"
+    yield f"label values: {sum(bool(value.strip()) for value in counts):,}"
     for value, n in counts.most_common(_VALUES):
         mark = "" if value not in without else " (no label)" if value.strip() else "(empty: no label)"
         yield f"  {n:>10,}  {_safe(value) if value.strip() else ''}{mark}"

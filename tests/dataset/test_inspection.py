@@ -21,7 +21,7 @@ def test_it_shows_dialect_columns_labels_rows_and_rejected_rows(tmp_path: Path) 
     assert "  title rows        1" in lines
     assert "text  text: the only one with a usual name" in lines
     assert "label mood: named by --label_column" in lines
-    assert lines[lines.index("label values: 2") + 1 :][:2] == ["          10  up", "          10  (empty: no label)"]
+    assert lines[lines.index("label values: 1") + 1 :][:2] == ["          10  up", "          10  (empty: no label)"]
     assert "rows without a label: 10" in lines
     assert (
         "dates: 2021-01-13 00:00 to 2021-01-13 00:00; month first; 10 of 20 rows without a date that can be read, "
@@ -37,10 +37,25 @@ def test_it_shows_dialect_columns_labels_rows_and_rejected_rows(tmp_path: Path) 
 def test_it_tells_what_is_missing_and_shows_the_rest(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("headline,mood\n" + "a,b\n" * 30)
     shown = inspect_table(read_sources([str(tmp_path / "a.csv")]), LoadOptions([]))
-    assert "expected one column with the text, got none of the usual names" in shown
+    assert "expected" not in shown  # nothing is wrong with a file whose columns are to be named
+    assert "\ntext  none: no column has a usual name; give --text_column NAME\n" in shown
+    assert "\nlabel none: no column has a usual name; give --label_column NAME\n" in shown
+    assert "\ndate  none: no column has a usual name; if there is one, give --date_column NAME\n" in shown
     assert "first rows: headline | mood\n  1: a | b\n" in shown
     assert "  10: a | b\n" in shown
     assert "  11: a | b\n" not in shown
+
+
+def test_what_is_clear_is_shown_beside_what_is_not(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("tweet,text,label,date\n" + "a,b,up,2025-04-03\nc,d,down,2025-04-04\n" * 3)
+    table = read_sources([str(tmp_path / "a.csv")])
+    lines = inspect_table(table, LoadOptions([])).splitlines()
+    assert "text  none: several have a usual name: tweet, text; give --text_column NAME" in lines
+    assert {"label values: 2", "dates: 2025-04-03 00:00 to 2025-04-04 00:00"} <= set(lines)
+    lines = inspect_table(table, LoadOptions([], text_column="txt", label_column="text")).splitlines()
+    assert "text  none: no column 'txt'; --text_column names one of those above" in lines
+    lines = inspect_table(table, LoadOptions([], text_column="text", label_column="text")).splitlines()
+    assert any(line.endswith("text and label are both 'text'; give two columns") for line in lines)
 
 
 def test_nothing_that_a_terminal_obeys_gets_out(tmp_path: Path) -> None:
