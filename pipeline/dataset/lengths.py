@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 _BINS = 24
 # Texts that are counted in tokens for the histogram; a hundred thousand take eight seconds.
@@ -51,18 +52,23 @@ def describe_lengths(texts: Sequence[str], tokens: TokenCounter | None = None, *
 
 def _describe(lengths: Sequence[int]) -> dict[str, Any]:
     """The numbers; the histogram has ``[from, to, n]`` with ``to`` excluded; one bin holds the longest percent."""
-    values = np.asarray(lengths)
+    values = np.asarray(lengths, dtype=np.int64)
     longest, most = int(values.max()), float(np.quantile(values, 0.99))
     width = _nice(max(most, 1) / _BINS)
     edges = np.arange(0, most + width, width)
     edges = np.append(edges[edges <= most], max(longest, most) + 1).astype(int)
     counts, _ = np.histogram(values, edges)
     return {
-        "median": float(np.median(values)),
-        "p95": float(np.quantile(values, 0.95)),
+        "median": _within(values, 50),
+        "p95": _within(values, 95),
         "max": longest,
         "histogram": [[int(low), int(high), int(n)] for low, high, n in zip(edges, edges[1:], counts, strict=False)],
     }
+
+
+def _within(values: NDArray[np.int64], percent: int) -> int:
+    """The smallest length of a text that so many per cent of them do not exceed: a whole one, as lengths are."""
+    return int(np.sort(values)[-(-percent * len(values) // 100) - 1])
 
 
 def _nice(width: float) -> int:

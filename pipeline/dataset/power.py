@@ -14,11 +14,12 @@ DISAGREEMENT = (0.1, 0.2, 0.3)
 
 
 def describe_imbalance(counts: Mapping[str, int], batch_size: int) -> dict[str, Any]:
-    """Shares of the classes, and what each remedy does to an epoch.
+    """Shares of the classes, and what the remedies that ``pipeline.train`` has do to an epoch.
 
     Weights that make classes count the same leave the rows as they are, but the rows of large classes add little: the
     sum of weighted rows varies as much as that of ``(sum of weights)^2 / (sum of squared weights)`` equal ones (Kish,
-    Survey Sampling, 1965, section 11.7), here the number of classes times the harmonic mean of their sizes.
+    Survey Sampling, 1965, section 11.7), here the number of classes times the harmonic mean of their sizes. Sampling
+    that makes classes equally frequent sees as many rows as there are, those of small classes again and again.
 
     Args:
         counts: class -> training rows, one at least.
@@ -27,7 +28,7 @@ def describe_imbalance(counts: Mapping[str, int], batch_size: int) -> dict[str, 
     rows, (smallest, fewest), most = sum(counts.values()), min(counts.items(), key=lambda c: c[1]), max(counts.values())
     ratio = most / fewest
     equal = len(counts) ** 2 / sum(1 / n for n in counts.values())
-    parity = len(counts) * most
+    even = rows / len(counts)
 
     def lever(name: str, rows_per_epoch: int, note: str) -> dict[str, object]:
         steps = math.ceil(rows_per_epoch / batch_size)
@@ -40,12 +41,17 @@ def describe_imbalance(counts: Mapping[str, int], batch_size: int) -> dict[str, 
         "effective": [
             lever("none", rows, f"{100 * fewest / rows:.1f} % of what the model sees is {smallest}"),
             lever(
-                "weights",
+                "--class_weights balanced",
                 rows,
                 f"a row of {smallest} counts {ratio:.1f} times as much as one of the largest class; the epoch is worth "
                 f"{equal:,.0f} rows of balanced classes",
             ),
-            lever("oversampling", parity, f"each row of {smallest} is seen {ratio:.1f} times an epoch"),
+            lever(
+                "--sampling balanced",
+                rows,
+                f"each row of {smallest} is seen {even / fewest:.1f} times an epoch, one of the largest class "
+                f"{even / most:.1f} times",
+            ),
         ],
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipeline.scoring.verdict import name_of, percent_text, system_name
 
@@ -33,9 +33,10 @@ def visible(text: object, cap: int) -> str:
     return _HIDDEN.sub(lambda match: f"⟨U+{ord(match.group()):04X}⟩", text.replace("\r\n", "\n"))
 
 
-def sentence(text: str) -> str:
-    """A sentence with its numbers kept on one line."""
-    return re.sub(r"(?<=\d) (?=%)|(?<=\bp [<=]) |(?<=\bp) (?=[<=])", "\u00a0", visible(text, 1000))
+def sentence(text: str) -> Markup:
+    """A sentence with its numbers kept on one line, and its options, which browsers would break behind the dashes."""
+    joined = re.sub(r"(?<=\d) (?=%)|(?<=\bp [<=]) |(?<=\bp) (?=[<=])", "\u00a0", visible(text, 1000))
+    return trusted(re.sub(r"--\w+", r'<span class="option">\g<0></span>', str(escape(joined))))
 
 
 def share_text(share: float) -> str:

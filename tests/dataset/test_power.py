@@ -1,11 +1,15 @@
 from collections.abc import Callable
+from dataclasses import fields
+from typing import get_args, get_type_hints
 
 import pytest
 from corpora import corpus
 from statsmodels.stats.proportion import proportion_confint
 
 from pipeline.dataset.power import describe_imbalance, describe_power, half_width
+from pipeline.model.examples import quotas
 from pipeline.scoring.comparison import smallest_detectable
+from pipeline.train import TrainConfig
 
 
 @pytest.mark.parametrize("n", [2, 10, 34, 200, 5000])
@@ -26,14 +30,28 @@ def test_levers_of_a_hand_worked_table() -> None:
     assert found["class_shares"] == {"Down": 0.1, "Flat": 0.3, "Up": 0.6}
     assert (found["ratio"], found["batch_size"]) == (6, 8)
     rows = {e["lever"]: (e["rows_per_epoch"], e["steps_per_epoch"]) for e in found["effective"]}
-    # 100 rows are 13 steps of 8; three classes of 60 are 180 rows, 23 steps.
-    assert rows == {"none": (100, 13), "weights": (100, 13), "oversampling": (180, 23)}
+    # 100 rows are 13 steps of 8, whatever they are.
+    assert rows == {"none": (100, 13), "--class_weights balanced": (100, 13), "--sampling balanced": (100, 13)}
     notes = {e["lever"]: e["note"] for e in found["effective"]}
     assert "10.0 % of what the model sees is Down" in notes["none"]
     # Weights 1/10, 1/30, 1/60: their sum is 3, that of their squares 1/10 + 1/30 + 1/60; 9 / 0.15 = 60.
-    assert "a row of Down counts 6.0 times" in notes["weights"]
-    assert "worth 60 rows" in notes["weights"]
-    assert "each row of Down is seen 6.0 times" in notes["oversampling"]
+    assert "a row of Down counts 6.0 times" in notes["--class_weights balanced"]
+    assert "worth 60 rows" in notes["--class_weights balanced"]
+    # The training itself: 33 or 34 rows of each class.
+    seen = quotas({"Down": 10, "Flat": 30, "Up": 60}, "balanced")
+    assert sum(seen.values()) == 100
+    assert (seen["Down"] / 10, seen["Up"] / 60) == (pytest.approx(3.3, abs=0.1), pytest.approx(0.6, abs=0.1))
+    assert notes["--sampling balanced"] == (
+        "each row of Down is seen 3.3 times an epoch, one of the largest class 0.6 times"
+    )
+
+
+def test_levers_are_options_of_the_training() -> None:
+    known = {f.name: get_args(get_type_hints(TrainConfig)[f.name]) for f in fields(TrainConfig)}
+    _, *levers = describe_imbalance({"Down": 10, "Up": 60}, batch_size=8)["effective"]
+    for lever in levers:
+        option, value = lever["lever"].split()
+        assert value in known[option.removeprefix("--")]
 
 
 def test_balanced_classes_need_no_lever() -> None:

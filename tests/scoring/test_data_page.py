@@ -175,6 +175,15 @@ def test_numbers_stand_in_the_right_place(page: str) -> None:
         assert _table(page, f"Rows by length in {unit}") == expected
 
 
+def test_options_are_not_broken_behind_their_dashes() -> None:
+    alarm = {"kind": "few_test_rows", "text": "Give <i>it</i> more (--test), or ask for --folds."}
+    made = render_data_page({**CONTENT, "alarms": [alarm]}, CONTEXT)
+    whole = [_text(each) for each in _dom(made).iter("span") if each.get("class") == "option"]
+    assert whole == ["--test", "--folds", "--overrides"]
+    assert "Give <i>it</i> more (--test), or ask for --folds." in _text(next(_dom(made).iter("ol")))
+    assert ".option { white-space: nowrap; }" in made
+
+
 def test_sentences_tell_the_numbers(page: str) -> None:
     tokens = CONTENT["lengths"]["tokens"]
     assert f"{tokens['shortened']:,} are longer than the limit of 64 and would be shortened." in _text(
@@ -182,7 +191,7 @@ def test_sentences_tell_the_numbers(page: str) -> None:
     )
     assert "is also in benchmark_test.csv." in _text(_section(page, "contamination"))
     labels = _text(_section(page, "labels"))
-    assert "reaches a macro-F1 of 0.841 on 24,111 texts." in labels
+    assert "reaches a macro-F1 of 0.841 on 24,111 texts, one of each group of near-duplicates that was kept." in labels
     assert "at random, 100 times, reach 0.331 (p = 0.010). A lift of 0.013 over chance" in labels
     assert (
         "It doubts 911 of the 25,001 rows that it judged; the 312 that it doubts most stand in suspects.csv" in labels
