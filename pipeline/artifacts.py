@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -95,8 +96,12 @@ class Artifact:
         folder = Path(folder)
         what = f"a finished {cls.kind} folder; write it with python -m {cls.written_by}"
         if folder.is_file():
-            first = "; prepare it first" if cls.kind == "prepared" else ""
-            raise PipelineError(f"{folder}: is a file{first}; expected {what}")
+            if cls.kind != "prepared":
+                raise PipelineError(f"{folder}: expected {what}; got a file")
+            raise PipelineError(
+                f"{folder}: expected a prepared folder, got a file; prepare it first: python -m {cls.written_by} "
+                f"--source {shlex.quote(str(folder))} --out data/prepared/NAME"
+            )
         if not folder.is_dir():
             raise PipelineError(f"{folder}: no such folder; expected {what}")
         if not (folder / MANIFEST).is_file():

@@ -245,8 +245,10 @@ def test_missing_and_unfinished_folders_are_refused(tmp_path: Path, kind: type[A
     with pytest.raises(PipelineError, match=f"no manifest.json, so it is not a finished .* python -m {command}"):
         kind.load(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(PipelineError, match=r"file: is a file.*; expected a finished"):
+    with pytest.raises(PipelineError, match=r"file: expected a (finished|prepared) .*got a file") as error:
         kind.load(tmp_path / "file")
+    assert f"python -m {command}" in str(error.value)
+    assert str(error.value).count("prepare it first") == (kind is PreparedDataset)
 
 
 def test_an_unfinished_run_is_to_be_gone_on_with(tmp_path: Path) -> None:

@@ -163,7 +163,11 @@ def test_a_wrong_value_is_told_in_plain_words(
         ("pipeline.prepare", ["--source", "gone.csv", "--out", "o"], "gone.csv"),
         ("pipeline.prepare", ["--source", "gone.csv", "--out", "o", "--val", "2"], "--val: expected a share"),
         ("pipeline.train", ["--dataset", "gone", "--out", "o"], "gone: no such folder"),
-        ("pipeline.train", ["--dataset", __file__, "--out", "o"], "is a file; prepare it first; expected a finished"),
+        (
+            "pipeline.train",
+            ["--dataset", __file__, "--out", "o"],
+            "expected a prepared folder, got a file; prepare it first: python -m pipeline.prepare --source",
+        ),
         ("pipeline.train", [*TRAIN, "--base_model", "smollm2-136m"], "(did you mean smollm2-135m?)"),
         ("pipeline.train", [*TRAIN, "--base_model", "./models/nope"], "; no such folder"),
         ("pipeline.train", [*TRAIN, "--report_to", "wandbb"], "got 'wandbb' (did you mean wandb?)"),
