@@ -201,7 +201,7 @@ def _check(config: PrepareConfig) -> None:
             try:
                 divide(path)
             except PipelineError as error:
-                raise PipelineError(f"--{name} {path}: no such file") from error
+                raise PipelineError(f"--{name} {error}") from error
 
 
 def _load_options(config: PrepareConfig) -> "LoadOptions":

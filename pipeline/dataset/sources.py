@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from pipeline.errors import PipelineError, first_line
+from pipeline.errors import PipelineError, did_you_mean, first_line
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".psv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
 _PACKED = (".gz", ".zip", ".zst")
@@ -59,10 +59,21 @@ def divide(source: str) -> tuple[Path, str | None]:
         Path(path).stat()
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         several = "; divide several files by spaces" if "," in path else ""
-        raise PipelineError(f"{path}: no such file; expected a table of tweets with their labels{several}") from error
+        raise PipelineError(
+            f"{path}: no such file{_near(Path(path))}; expected a table of tweets with their labels{several}"
+        ) from error
     except OSError as error:
         raise PipelineError(f"{path}: expected a file that can be read; {error.strerror}") from error
     return Path(path), label or None
+
+
+def _near(path: Path) -> str:
+    """The file in the same folder that is written nearly so, as a question."""
+    try:
+        there = [file.name for file in path.parent.iterdir()]
+    except (OSError, ValueError):
+        return ""
+    return did_you_mean(path.name, there)
 
 
 def is_dataset(path: Path) -> bool:

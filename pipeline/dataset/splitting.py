@@ -1,6 +1,7 @@
 """Train, validation and test: no group of duplicates in two splits, every class in each, shares kept."""
 
 import hashlib
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,9 +86,8 @@ def split(
 
     smallest = sorted(members, key=lambda number: (members[number].size, members[number].order))
     groups_with = {label: [number for number in smallest if label in members[number].counts] for label in labels}
-    for label, found in groups_with.items():
-        if len(found) < len(shares):
-            raise _too_few(label, len(found), shares)
+    if any(len(found) < len(shares) for found in groups_with.values()):
+        raise _too_few({label: len(found) for label, found in groups_with.items()}, shares)
     # A class with more groups than there are first places finds one for every split when its turn comes. For the others
     # it may matter which group goes where: one with two classes is not to be wasted.
     scarce = [label for label in labels if len(groups_with[label]) <= len(labels) * len(shares)]
@@ -207,8 +207,25 @@ def _order(template: str, seed: int) -> str:
     return hashlib.sha256(f"{seed}\n{template}".encode()).hexdigest()
 
 
-def _too_few(label: str, found: int, shares: Mapping[str, float]) -> PipelineError:
+def _too_few(found: Mapping[str, int], shares: Mapping[str, float]) -> PipelineError:
+    """What is wrong with all classes that have fewer groups than there are splits; ``found`` is class -> groups."""
+    few = [label for label, n in found.items() if n < len(shares)]
+    several = len(few) > 1
+    got = ", ".join(f"{found[label]} of {label!r}" for label in few) if several else found[few[0]]
+    these = "them" if several else "it"
     return PipelineError(
-        f"class {label!r}: expected at least {len(shares)} groups of texts that are not copies of each other, one for "
-        f"each of {', '.join(shares)}; got {found}; add rows of this class, or join it with another one by --labels"
+        f"class{'es' if several else ''} {', '.join(map(repr, few))}: expected at least {len(shares)} groups of texts "
+        f"that are not copies of each other, one for each of {', '.join(shares)}; got {got}; add rows of {these}, or "
+        f"join {these} with another class by --labels{_joined(list(found), few)}"
     )
+
+
+def _joined(labels: Sequence[str], few: Sequence[str]) -> str:
+    """An example of ``--labels`` in which each of these classes becomes the next that is large enough."""
+    order = {label: i for i, label in enumerate(labels)}
+    enough = [label for label in labels if label not in few]
+    if not enough:
+        return ""
+    into = {label: min(enough, key=lambda other: abs(order[other] - order[label])) for label in few}
+    pairs = [f"{label}={into[label]}" if label in into else label for label in labels]
+    return f", such as {shlex.quote(','.join(pairs))}"

@@ -14,6 +14,7 @@ import pytest
 from pipeline.dataset import sources
 from pipeline.dataset.columns import find_columns
 from pipeline.dataset.reading import ReadOptions, Table, read_sources
+from pipeline.dataset.sources import divide
 from pipeline.errors import PipelineError
 
 GOOD = "tweet,sentiment\nup we go,1\ndown,0\n"
@@ -255,3 +256,14 @@ def test_parquet_and_json_may_be_compressed(tmp_path: Path) -> None:
 def test_a_file_without_a_suffix_is_read_by_its_content(tmp_path: Path) -> None:
     assert rows(read_sources([write(tmp_path / "tweets", GOOD)]))["sentiment"] == ["1", "0"]
     assert rows(read_sources([write(tmp_path / "list", '[{"a": 1}]')])) == {"a": [1]}
+
+
+def test_a_file_that_is_missing_is_asked_for_by_what_is_called_nearly_so(tmp_path: Path) -> None:
+    (tmp_path / "opiniones.csv").write_text("text,label\n")
+    with pytest.raises(PipelineError, match=r"opinones\.csv: no such file \(did you mean opiniones\.csv\?\); expected"):
+        divide(str(tmp_path / "opinones.csv"))
+    with pytest.raises(PipelineError, match=r"opinones\.csv: no such file \(did you mean opiniones\.csv\?\); expected"):
+        divide(f"{tmp_path / 'opinones.csv'}=good")
+    for gone in (tmp_path / "elsewhere/opiniones.csv", tmp_path / "x.parquet"):
+        with pytest.raises(PipelineError, match=r": no such file; expected"):
+            divide(str(gone))

@@ -1,5 +1,6 @@
 import itertools
 import random
+import shlex
 from collections import Counter, defaultdict
 
 import pytest
@@ -7,6 +8,7 @@ from corpora import LABELS, SHARES, corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.dataset.labels import find_classes
 from pipeline.dataset.records import Example
 from pipeline.dataset.splitting import _Plan, sample, split
 from pipeline.errors import PipelineError
@@ -95,7 +97,7 @@ def test_mixed_groups_are_not_wasted() -> None:
 
 def test_classes_that_share_their_groups_are_told() -> None:
     rows = [(g, label) for g, pair in enumerate(("AB", "BC", "AC")) for label in pair]
-    with pytest.raises(PipelineError, match=r"class 'A': expected at least 3 groups .* got 2"):
+    with pytest.raises(PipelineError, match=r"classes 'A', 'B', .* got 2 of 'A', 2 of 'B'"):
         divide(rows)
     rows = [(g, label) for g, pair in enumerate(("AB", "BC", "AC", "A", "BC")) for label in pair]
     with pytest.raises(PipelineError, match=r"classes A, B, C: expected enough groups .* give train, val, test one of"):
@@ -155,6 +157,19 @@ def test_another_seed_gives_another_split() -> None:
 def test_rows_keep_the_order_of_the_file() -> None:
     for part in divide([(i // 3, LABELS[i % 3]) for i in range(90)]).values():
         assert [int(e.id) for e in part] == sorted(int(e.id) for e in part)
+
+
+def test_all_classes_with_too_few_groups_are_told_with_a_way_to_join_them() -> None:
+    rows = [(i, "Up") for i in range(20)] + [(90, "Down"), (91, "Down"), (92, "so so")]
+    examples, groups = corpus(rows)
+    with pytest.raises(PipelineError) as error:
+        split(examples, groups, labels=("Down", "so so", "Up"), shares=SHARES, seed=0)
+    said = str(error.value)
+    assert said.startswith("classes 'Down', 'so so': expected at least 3 groups of texts ")
+    assert "; got 2 of 'Down', 1 of 'so so'; add rows of them, or join them with another class by --labels" in said
+    # What is quoted can be given, and joins them.
+    labels = find_classes([], shlex.split(said)[-1])
+    assert (labels.labels, labels.label_of["so so"]) == (("Up",), "Up")
 
 
 def test_too_few_groups_are_told_with_class_and_number() -> None:
