@@ -33,6 +33,7 @@ from pipeline.artifacts import (
 from pipeline.errors import BusyError, PipelineError, StoppedError
 from pipeline.families import Name, asked_as
 from pipeline.locking import LOCK, Lock
+from pipeline.outcome import tell_outcome, warn_of_language
 from pipeline.task import Task
 from pipeline.trackers import check_trackers
 
@@ -49,7 +50,6 @@ log = logging.getLogger("pipeline.train")
 
 CONFIG = "config.yaml"
 
-_MANY_UNPARSED = 0.1
 _GO_ON = "go on with the same command and --resume"
 # Options that do not decide the result, or that lead to something that does, see _fingerprint.
 _ELSEWHERE = frozenset(
@@ -223,6 +223,8 @@ def train(config: TrainConfig) -> Path | None:
             f" ({synthetic} of them synthetic)" if synthetic else "", len(val_rows), len(dataset.task.labels),
         )  # fmt: skip
         log.info("the prompt: %r", str(encoder.task.prompt("{tweet}")))
+        if first:
+            warn_of_language(config.base_model, [row.input for row in train_rows])
         with _removed_if_unused(out, new=first and not existed), _going_on(out):
             found: dict[str, Any] = {}
             if config.search:
@@ -473,20 +475,7 @@ def _tune(
         "train_rows": {"all": len(rows[0]), "synthetic": sum(row.synthetic for row in rows[0])},
     } | ({"search": found} if found else {})
     write_manifest(out, "run", task, content, skip=("tensorboard", CHECKPOINTS, LOCK))
-    log.info(
-        "trained %d steps in %.0f s (%.1f tweets/s), with validation %.0f s; kept step %d, %s %.3f on validation; "
-        "reloaded and the same",
-        result.steps, result.training_seconds, result.tweets_per_second, result.seconds, result.best_step,
-        config.select_by, result.best_score,
-    )  # fmt: skip
-    if result.unparsed_rate > _MANY_UNPARSED:
-        log.warning(
-            "%.0f %% of its answers on validation are no label: it has not learnt the task; train longer (--epochs, "
-            "--max_steps) or with more tweets",
-            100 * result.unparsed_rate,
-        )
-    if result.shortened:
-        log.info("%d training tweets were cut to fit max_length %d", result.shortened, config.max_length)
+    tell_outcome(Run.load(out), rows[1], selected_by=config.select_by)
 
 
 def _check(config: TrainConfig) -> None:

@@ -23,6 +23,15 @@ _SURE = 0.5
 _LOOKED_AT = 2_000  # training tweets
 _NO_LANGUAGE = "zxx"
 _FEWEST_LETTERS = 8
+_FEWEST_TEXTS = 20
+# Those that are asked for most; any other is called by its code.
+_NAMES_OF_LANGUAGES = {
+    "ar": "Arabic", "bn": "Bengali", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
+    "es": "Spanish", "fa": "Persian", "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi", "hu": "Hungarian",
+    "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean", "nl": "Dutch", "no": "Norwegian",
+    "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "th": "Thai",
+    "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese", "zh": "Chinese",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,23 @@ class Languages:
         language, probability = _language(text)
         surely_other = self.own and language not in (*self.own, _NO_LANGUAGE) and probability > _SURE
         return language if surely_other else ""
+
+
+def main_language(texts: Sequence[str], *, looked_at: int = 200) -> str:
+    """The code of the language that more than half of the texts are surely in; empty where there is none, or too few.
+
+    Raises:
+        PipelineError: py3langid is not installed.
+    """
+    chosen = texts[:: max(1, len(texts) // looked_at)]
+    sure = Counter(language for language, probability in map(_language, chosen) if probability > _SURE)
+    language, n = max(sure.items(), key=lambda item: item[1], default=("", 0))
+    return language if language != _NO_LANGUAGE and len(chosen) >= _FEWEST_TEXTS and 2 * n > len(chosen) else ""
+
+
+def name_of_language(code: str) -> str:
+    """What a language is called in a sentence: ``Spanish`` for ``es``, and its code where no name is known here."""
+    return _NAMES_OF_LANGUAGES.get(code, f"in the language {code!r}")
 
 
 def _language(text: str) -> tuple[str, float]:

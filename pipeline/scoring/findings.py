@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.scoring.verdict import candidate_of, capitalised, name_of, percent_text
+from pipeline.scoring.verdict import at_start, candidate_of, name_of, percent_text
 
 
 def findings(metrics: Mapping[str, Any], gallery: Mapping[str, Any]) -> dict[str, str]:
@@ -41,7 +41,7 @@ def _leaderboard(metrics: Mapping[str, Any]) -> str:
     first = metrics["leaderboard"]["standings"][0]["system"]
     score = metrics["systems"][first]["macro_f1"]["value"]
     told = f" {apart} of {len(pairs)} pairs can be told apart." if pairs else ""
-    return f"{capitalised(name_of(first))} comes first with macro-F1 {score:.3f}.{told}"
+    return f"{at_start(first)} comes first with macro-F1 {score:.3f}.{told}"
 
 
 def _comparison(metrics: Mapping[str, Any]) -> str:
@@ -120,7 +120,7 @@ def _ranking(metrics: Mapping[str, Any]) -> str:
     shares = bias["classes"][bias["largest"]]
     often = "often" if shares["difference"]["value"] > 0 else "rarely"
     return (
-        f"{capitalised(bias['largest'])} is answered too {often}: {percent_text(shares['predicted'])} of the answers, "
+        f"The answer {bias['largest']} comes too {often}: {percent_text(shares['predicted'])} of the answers, "
         f"{percent_text(shares['true'])} of the tweets."
     )
 

@@ -7,7 +7,7 @@ import yaml
 
 from pipeline.scoring.data_card import inline, table_of
 from pipeline.scoring.page import alarm_name
-from pipeline.scoring.verdict import capitalised, name_of
+from pipeline.scoring.verdict import at_start
 
 _METRICS = {
     "macro_f1": ("f1", "Macro-F1"),
@@ -66,7 +66,7 @@ def alarms_of(data: Mapping[str, Any]) -> str:
 def worth_of(metrics: Mapping[str, Any]) -> list[str]:
     """Verdict and scores of every system."""
     rows = [
-        (inline(capitalised(name_of(name))), *(_estimate(scores[metric]) for metric in _METRICS))
+        (inline(at_start(name)), *(_estimate(scores[metric]) for metric in _METRICS))
         for name, scores in metrics["systems"].items()
     ]
     return [

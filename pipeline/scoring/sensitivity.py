@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.scoring.parts import Answers, Estimate, accuracy, difference, macro_f1
-from pipeline.scoring.verdict import capitalised, name_of
+from pipeline.scoring.verdict import at_start, name_of
 
 
 def without_suspects(
@@ -77,7 +77,7 @@ def beside_people(raters: Mapping[str, Any] | None, scores: Mapping[str, Any], *
         "system": ours,
         "difference": difference(ours, human),
     }
-    return result | {"sentence": _ceiling(result, name_of(system))}
+    return result | {"sentence": _ceiling(result, at_start(system))}
 
 
 def _interval_of(scores: Mapping[str, float]) -> Estimate:
@@ -114,7 +114,7 @@ def _ceiling(result: Mapping[str, Any], system: str) -> str:
     items = "" if result["items"] is None else f" on {result['items']:,} tweets"
     return (
         f"One person, held against the majority of the others{items}, reaches macro-F1 {_estimate(human)}{alpha}. "
-        f"{capitalised(system)} reaches {_estimate(ours)}, which is {finding}."
+        f"{system} reaches {_estimate(ours)}, which is {finding}."
     )
 
 

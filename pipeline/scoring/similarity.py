@@ -13,7 +13,7 @@ from pipeline.scoring.comparison import ALPHA
 from pipeline.scoring.confusion import Counts, Floats
 from pipeline.scoring.intervals import LEVEL
 from pipeline.scoring.parts import Answers, accuracy
-from pipeline.scoring.verdict import capitalised, name_of, p_text
+from pipeline.scoring.verdict import at_start, name_of, p_text
 from pipeline.text import template_of
 
 BINS = 10
@@ -214,10 +214,10 @@ def _meaning(result: Mapping[str, Any], names: Sequence[str]) -> str:
         return f"The trend of {other} is not distinguishable from it ({_told(lead)}), so this need not be memory."
     if lead["value"] > 0:
         return (
-            f"{capitalised(other)} gains less ({_told(lead)} for the lead over it): part of the score is likely "
+            f"{at_start(names[1])} gains less ({_told(lead)} for the lead over it): part of the score is likely "
             "memory, and tweets of a new kind will go worse."
         )
-    return f"{capitalised(other)} gains more ({_told(lead)} for the lead over it), so it lives on likeness more."
+    return f"{at_start(names[1])} gains more ({_told(lead)} for the lead over it), so it lives on likeness more."
 
 
 def _told(trend: Mapping[str, float]) -> str:

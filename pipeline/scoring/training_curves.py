@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.scoring.training_sentence import brief, sentences
+from pipeline.scoring.training_sentence import brief, limit, sentences
 
 _UNKNOWN_NOISE = 0.02  # where the prepared data set does not say how many validation tweets there are
 _GAIN = 0.01  # of macro-F1 in the last quarter: what is worth training longer for
@@ -42,9 +42,11 @@ def training_curves(
     Returns:
         None where no validation was written down. Else ``loss``, pairs of step and training loss, at most 200;
         ``validations`` by step (``recall`` is None in runs that did not write it); ``kept``, one of them; ``noise``,
-        and whether it is ``noise_known``, from the number of tweets; ``trend`` as ``trend_of`` names it;
+        and whether it is ``noise_known``, from the number of tweets; ``guessing``, macro-F1 of answering the
+        commonest class always, or None; ``trend`` as ``trend_of`` names it;
         ``largest_drop``; ``never_found``, the classes whose recall never left 0; ``loss_falling``,
-        whether that on validation still fell at the end; ``validation_rows`` and whether they are
+        whether that on validation still fell at the end; ``cut_short``, whether a limit on the steps ended it while
+        validation was still getting better; ``validation_rows`` and whether they are
         ``few_validation_rows``; ``settings`` and ``cost``; ``brief``,
         one line, and ``sentences``.
     """
@@ -57,13 +59,15 @@ def training_curves(
     known = [n for n in (counts or {}).values() if n > 0]
     noise = math.sqrt(sum(1 / (4 * n) for n in known)) / len(known) if known else _UNKNOWN_NOISE
     steps = result.get("steps") or validations[-1]["step"]
+    guessing = _guessing(known, len(labels))
     found: dict[str, Any] = {
         "steps": steps,
         "epochs": validations[-1]["epoch"],
         "kept": kept,
         "noise": noise,
         "noise_known": bool(known),
-        "trend": trend_of(validations, kept, noise, guessing=_guessing(known, len(labels))),
+        "guessing": guessing,
+        "trend": trend_of(validations, kept, noise, guessing=guessing),
         "largest_drop": largest_drop(validations),
         "never_found": never_found(validations),
         "validations": validations,
@@ -72,6 +76,10 @@ def training_curves(
         "cost": {key: result.get(key) for key in _RESULT},
     }
     found["loss_falling"] = _loss_falling(validations)
+    scores = [one["macro_f1"] for one in validations]
+    rising = len(scores) > 1 and scores[-1] > max(scores[:-1])
+    better = found["trend"] not in ("fell", "overfits") and (rising or found["loss_falling"])
+    found["cut_short"] = bool(limit(found)) and better
     found["few_validation_rows"] = bool(known) and (sum(known) < _FEW_ROWS or min(known) < _FEW_OF_A_CLASS)
     found["validation_rows"] = sum(known) or None
     return found | {"brief": brief(found), "sentences": sentences(found, counts or {})}

@@ -8,6 +8,8 @@ from pipeline.scoring.verdict import percent_text
 _MANY_UNPARSED = 0.1
 _NAMED = 5
 _SHOWN = 4  # losses in a sentence
+_MUCH_LOWER = 0.8
+_DEFAULT_STEPS = 400  # of the preset cpu; cpu-hour has more
 
 
 def brief(found: Mapping[str, Any]) -> str:
@@ -33,8 +35,62 @@ def brief(found: Mapping[str, Any]) -> str:
 
 def sentences(found: Mapping[str, Any], counts: Mapping[str, int]) -> list[str]:
     """What the curves say, and what could be done about it."""
-    said = [_trend(found), _limit(found), *_classes(found, counts), _unparsed(found["validations"][-1])]
+    said = [_trend(found), limit(found), *_classes(found, counts), _unparsed(found["validations"][-1])]
     return [sentence for sentence in said if sentence]
+
+
+def warnings(found: Mapping[str, Any], counts: Mapping[str, int]) -> list[str]:
+    """What whoever has trained should know at once, a short line each; none of a training that went well.
+
+    Args:
+        found: what stands under ``training`` in ``metrics.json``.
+        counts: label -> number of validation tweets.
+    """
+    said = [_stopped_early(found), _went_wrong(found), *_missed(found["kept"], counts)]
+    return [line for line in said if line]
+
+
+def _stopped_early(found: Mapping[str, Any]) -> str:
+    if not found["cut_short"]:
+        return ""
+    limit, scores = found["settings"]["max_steps"], [one["macro_f1"] for one in found["validations"]]
+    got = f"macro-F1 {max(scores[:-1]):.3f}, then {scores[-1]:.3f}" if _rise(found) > 0 else "its loss was falling"
+    longer = ", or take --config cpu-hour" if limit <= _DEFAULT_STEPS else ""
+    return (
+        f"validation was still getting better ({got}) when --max_steps {limit} ended the training after "
+        f"{found['epochs']:.1f} of {found['settings']['epochs']:g} epochs: raise --max_steps{longer}"
+    )
+
+
+def _went_wrong(found: Mapping[str, Any]) -> str:
+    kept, last = found["kept"], found["validations"][-1]
+    if (last["unparsed_rate"] or 0) > _MANY_UNPARSED:
+        return ""  # that is said elsewhere, and is why the scores are low
+    if found["trend"] == "unlearnt" and not found["cut_short"]:
+        return (
+            f"the training did not learn: its best macro-F1 on validation, {kept['macro_f1']:.3f}, is not clearly "
+            f"above the {found['guessing']:.3f} of answering the commonest class always; lower --learning_rate, and "
+            "look at the labels"
+        )
+    if found["trend"] in ("fell", "overfits") and last["macro_f1"] < _MUCH_LOWER * kept["macro_f1"]:
+        remedy = "train for fewer --epochs" if found["trend"] == "overfits" else "lower --learning_rate"
+        return (
+            f"macro-F1 on validation fell from {kept['macro_f1']:.3f} at the kept step {kept['step']:,} to "
+            f"{last['macro_f1']:.3f} at the end: {remedy}"
+        )
+    return ""
+
+
+def _missed(kept: Mapping[str, Any], counts: Mapping[str, int]) -> list[str]:
+    """The classes of which the kept adapter finds nothing, in one line."""
+    missed = [label for label, recall in (kept["recall"] or {}).items() if recall == 0]
+    if not missed:
+        return []
+    n = sum(counts.get(label, 0) for label in missed)
+    among = f"of {n:,} validation tweet{'' if n == 1 else 's'} of" if n else "on validation of"
+    return [
+        f"the kept adapter finds none {among} {_listed(missed)}; more such tweets, or --sampling balanced, may help"
+    ]
 
 
 def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -68,9 +124,10 @@ def _trend(found: Mapping[str, Any]) -> str:
     last, noise = validations[-1], found["noise"]
     at, score, end = f"step {kept['step']:,}", f"{kept['macro_f1']:.3f}", f"{last['macro_f1']:.3f}"
     if found["trend"] == "unlearnt":
+        remedy = "Train longer" if found["cut_short"] else "Lower the learning rate"
         return (
             f"Its best macro-F1 on validation, {score}, is no more than what one class answered always would reach: "
-            "it has not learnt the task. Train longer, raise the learning rate, and look at the labels."
+            f"it has not learnt the task. {remedy}, and look at the labels."
         )
     if found["trend"] == "once":
         return "Validation was decoded once, so nothing can be told of a trend; more evaluations would show one."
@@ -137,11 +194,11 @@ def _rise(found: Mapping[str, Any]) -> float:
 
 def _cut_while_falling(found: Mapping[str, Any]) -> bool:
     """Whether a limit on the steps ended a training that was still getting better by its loss."""
-    return bool(_limit(found)) and found["loss_falling"]
+    return bool(limit(found)) and found["loss_falling"]
 
 
-def _limit(found: Mapping[str, Any]) -> str:
-    """Whether a limit on the steps cut the training short."""
+def limit(found: Mapping[str, Any]) -> str:
+    """Whether a limit on the steps ended the training before its epochs; empty where not."""
     epochs, asked, limit = found["epochs"], found["settings"]["epochs"], found["settings"]["max_steps"]
     if epochs is None or asked is None or limit is None or found["steps"] < limit or epochs > 0.99 * asked:
         return ""

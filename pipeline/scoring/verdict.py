@@ -48,10 +48,12 @@ def verdict(metrics: Mapping[str, Any]) -> tuple[str, list[str]]:
         level = "mixed"
     sentences = [
         *(_SPOILT[kind] for kind in spoilt),
-        _headline(name_of(metrics["candidate"]), worse, better, unclear),
+        _headline(metrics["candidate"], worse, better, unclear),
         *(_difference(macro[name], accuracy[name]) for name in _worth_telling(metrics, macro, better)),
         _smallest_class(metrics),
+        *_never_answered(metrics),
         _unparsed(metrics),
+        *_cut_short(metrics),
         *_power(metrics, accuracy),
         *_cautions(metrics),
     ]
@@ -62,6 +64,12 @@ def name_of(system: str) -> str:
     """What a system is called in a sentence; ``tfidf of mine`` is the baseline that stands in the report ``mine``."""
     baseline, of, report = system.partition(" of ")
     return f"{NAMES.get(baseline, baseline)}{of}{report}"
+
+
+def at_start(system: str) -> str:
+    """What a system is called at the start of a sentence; a name that a user gave keeps its letters."""
+    name = name_of(system)
+    return name if name == system else capitalised(name)
 
 
 def system_name(system: str) -> str:
@@ -77,7 +85,7 @@ def candidate_of(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def capitalised(text: str) -> str:
-    """The text with its first letter large, as at the start of a sentence."""
+    """Words of ours with their first letter large, as at the start of a sentence; never what a user has named."""
     return text[:1].upper() + text[1:]
 
 
@@ -93,9 +101,7 @@ def percent_text(share: float) -> str:
 
 def _headline(candidate: str, worse: Sequence[str], better: Sequence[str], unclear: Sequence[str]) -> str:
     if not (worse or better or unclear):
-        return (
-            f"{capitalised(candidate)} was compared with no baseline, so nothing here says what its scores are worth."
-        )
+        return f"{at_start(candidate)} was compared with no baseline, so nothing here says what its scores are worth."
     clauses = []
     if worse:
         clauses.append(f"worse than {_systems(worse)}")
@@ -104,7 +110,7 @@ def _headline(candidate: str, worse: Sequence[str], better: Sequence[str], uncle
         clauses.append(f"better than {every}{_systems(better)}")
     if unclear:
         clauses.append(f"not distinguishable from {_systems(unclear)}")
-    return f"By macro-F1, {candidate} is {'; it is '.join(clauses)}."
+    return f"By macro-F1, {name_of(candidate)} is {'; it is '.join(clauses)}."
 
 
 def _worth_telling(
@@ -147,6 +153,29 @@ def _smallest_class(metrics: Mapping[str, Any]) -> str:
         f"{percent_text(scores['recall'])} (95 % interval {percent_text(interval['low'])} to "
         f"{percent_text(interval['high'])})."
     )
+
+
+def never_answered(scores: Mapping[str, Any]) -> list[str]:
+    """The classes that have test rows and are no answer of a system, given its scores."""
+    classes = scores["per_class"]
+    return [label for label, one in classes.items() if one["support"] and not one["predicted"]]
+
+
+def _never_answered(metrics: Mapping[str, Any]) -> list[str]:
+    missing = never_answered(candidate_of(metrics))
+    if not missing or len(missing) == len(metrics["rows"]["support"]):  # then no answer could be read, see below
+        return []
+    return [f"{at_start(metrics['candidate'])} never answers {_listed(missing)}."]
+
+
+def _cut_short(metrics: Mapping[str, Any]) -> list[str]:
+    training = metrics.get("training")
+    if not training or not training["cut_short"]:
+        return []
+    return [
+        f"Its training was ended by max_steps {training['settings']['max_steps']:,} while validation was still getting "
+        "better: longer training may give more."
+    ]
 
 
 def _unparsed(metrics: Mapping[str, Any]) -> str:

@@ -188,7 +188,7 @@ def test_a_class_that_is_answered_too_often_is_named() -> None:
     answered = np.where(np.arange(120) % 4 == 0, 1, y)
     metrics = make_metrics()
     metrics["ranking"] = ranking(y, answered, {}, groups=np.arange(120), labels=LABELS)
-    said = "out of balance. Neutral is answered too often: 50.0 % of the answers where 33.3 %"
+    said = "out of balance. The answer Neutral comes too often: 50.0 % of the answers where 33.3 %"
     assert said in _text(_dom(render("ranking", metrics)))
 
 

@@ -2,10 +2,11 @@ from typing import Any
 
 import pytest
 from synthetic_predictions import LABELS, make_predictions
+from synthetic_training import make_lines, make_run
 
 from pipeline.scoring.evaluation import score
 from pipeline.scoring.sections import Evidence
-from pipeline.scoring.verdict import name_of, system_name, verdict
+from pipeline.scoring.verdict import at_start, name_of, system_name, verdict
 
 
 def _verdict(skill: dict[str, float], n: int = 400) -> tuple[str, list[str], dict[str, Any]]:
@@ -132,3 +133,33 @@ def test_a_baseline_has_words_and_what_a_user_named_keeps_its_name(
     system: str, in_sentence: str, in_table: str
 ) -> None:
     assert (name_of(system), system_name(system)) == (in_sentence, in_table)
+
+
+def test_a_class_that_is_never_answered_is_named() -> None:
+    rows = make_predictions(60)
+    for row in rows:
+        if row["systems"]["tuned"]["generate"] == "Neutral":
+            row["systems"]["tuned"]["generate"] = "Positive"
+    assert "The tuned model never answers Neutral." in score(rows, labels=LABELS)["verdict"]
+    assert not any("never answers" in sentence for sentence in score(make_predictions(60), labels=LABELS)["verdict"])
+    for row in rows:
+        row["systems"] = {"mine": {"predicted": "Positive"}}
+    assert "mine never answers Negative and Neutral." in score(rows, labels=LABELS, candidate="mine")["verdict"]
+
+
+@pytest.mark.parametrize("scores", [(0.3, 0.6, 0.7, 0.8), (0.3, 0.6, 0.8, 0.8)])
+def test_a_training_that_was_ended_while_it_got_better_is_told(scores: tuple[float, ...]) -> None:
+    run = make_run(steps=400)
+    run["config"]["epochs"] = 6.0
+    evidence = Evidence(training=make_lines(scores, losses=(0.3,)), run=run)
+    found = score(make_predictions(60), labels=LABELS, evidence=evidence)["verdict"]
+    said = "Its training was ended by max_steps 400 while validation was still getting better: longer training"
+    assert any(sentence.startswith(said) for sentence in found) == (scores[2] < scores[3])
+
+
+def test_the_name_that_a_user_gave_keeps_its_letters_at_the_start_of_a_sentence() -> None:
+    assert [at_start(name) for name in ("tfidf", "mine", "tfidf of mine")] == [
+        "The TF-IDF classifier",
+        "mine",
+        "The TF-IDF classifier of mine",
+    ]
