@@ -11,14 +11,15 @@ from pipeline.scoring.adjustment import adjusted, fit_tau, offsets, pair_counts
 from pipeline.scoring.comparison import ALPHA, permutation_test
 from pipeline.scoring.confidence import Answers
 from pipeline.scoring.confusion import Counts, Floats
-from pipeline.scoring.intervals import Interval, around, bootstrap
-from pipeline.scoring.verdict import p_text, percent_text
+from pipeline.scoring.intervals import Interval, around, bootstrap, free_rows, wilson
+from pipeline.scoring.verdict import p_text, percent_text, signed_text
 
 _MEANS = {
     "macro_f1": metrics.macro_f1,
     "balanced_accuracy": metrics.balanced_accuracy,
     "macro_precision": metrics.macro_precision,
 }
+_OF_CLASSES = {"recall": metrics.recall, "precision": metrics.precision, "f1": metrics.f1}
 
 
 def adjustment(
@@ -66,7 +67,7 @@ def _effect(
 
     def statistics(sums: Floats) -> dict[str, NDArray[Any]]:
         matrices = sums.reshape(-1, *shape)
-        return {"f1": metrics.f1(matrices), **{name: metric(matrices) for name, metric in _MEANS.items()}}
+        return {name: metric(matrices) for name, metric in {**_OF_CLASSES, **_MEANS}.items()}
 
     flat = counts.reshape(len(counts), -1)
     point, draws = statistics(flat.sum(axis=0)), bootstrap(flat, statistics, seed=seed)
@@ -76,14 +77,28 @@ def _effect(
         interval = around(value, drawn) if len(counts) > 1 else Interval(least, 1.0)
         return {"value": value, **interval.to_json()}
 
+    def share(name: str, i: int, c: int, among: NDArray[np.bool_]) -> dict[str, float] | None:
+        """The share of right answers among some rows, with the kind of interval that the headline has."""
+        if not among.any():
+            return None
+        value, n = float(point[name][0, i, c]), int(among.sum())
+        if len(counts) == len(groups):
+            return {"value": value, **wilson(round(value * n), n).to_json()}
+        found = resampled(value, draws[name][:, i, c])
+        if found["low"] < found["high"]:
+            return found
+        # No resample of rows that are all right holds an error.
+        free = min(n, free_rows(groups))
+        return {"value": value, **wilson(round(value * free), free).to_json()}
+
     def reading(i: int, y_pred: Counts) -> dict[str, Any]:
         answers = parts.Answers(y_true, y_pred, groups, len(labels))
         classes = {
             label: {
                 "support": int((y_true == c).sum()),
                 "predicted": int((y_pred == c).sum()),
-                "recall": _share(answers, y_true == c, seed),
-                "precision": _share(answers, y_pred == c, seed),
+                "recall": share("recall", i, c, y_true == c),
+                "precision": share("precision", i, c, y_pred == c),
                 "f1": resampled(float(point["f1"][0, i, c]), draws["f1"][:, i, c]) if (y_true == c).any() else None,
             }
             for c, label in enumerate(labels)
@@ -101,11 +116,6 @@ def _effect(
         "after": reading(1, after),
         "difference": {**difference, "p_value": p_value, "distinguishable": sure},
     }
-
-
-def _share(answers: parts.Answers, among: NDArray[np.bool_], seed: int) -> dict[str, float] | None:
-    """Share of right answers among some rows; None where there is no such row."""
-    return parts.accuracy(answers.part(among), seed=seed) if among.any() else None
 
 
 def _sentence(result: Mapping[str, Any]) -> str:
@@ -129,7 +139,7 @@ def _sentence(result: Mapping[str, Any]) -> str:
 def _effect_sentence(result: Mapping[str, Any], n: str) -> str:
     before, after = (result["test"][name]["macro_f1"]["value"] for name in ("before", "after"))
     difference = result["test"]["difference"]
-    ends = f"{difference['low']:+.3f} to {difference['high']:+.3f}".replace("-", "−")
+    ends = f"{signed_text(difference['low'])} to {signed_text(difference['high'])}"
     finding = "not distinguishable"
     if difference["distinguishable"]:
         finding = "better" if difference["value"] > 0 else "worse"

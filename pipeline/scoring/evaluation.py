@@ -22,6 +22,7 @@ from pipeline.scoring.intervals import (
 )
 from pipeline.scoring.leaderboard import leaderboard
 from pipeline.scoring.leakage_sheet import leakage_sheet
+from pipeline.scoring.one_interval import take_over
 from pipeline.scoring.sample import MODEL_READINGS, Sample, read_sample
 from pipeline.scoring.sections import Evidence, sections
 from pipeline.scoring.verdict import verdict
@@ -105,7 +106,9 @@ def score(
         if evidence.board:
             pairs = scorer.pairs(list(evidence.board["costs"]))
             result["leaderboard"] = leaderboard(evidence.board, result["systems"], pairs, rows=len(sample.y_true))
-        result |= sections(predictions, sample, result["systems"], evidence, seed=seed)
+        found = sections(predictions, sample, result["systems"], evidence, seed=seed)
+        take_over(found, result["systems"], candidate)
+        result |= found
         if evidence.drift is not None:
             result["drift"] = evidence.drift
         result["leakage_sheet"] = leakage_sheet(evidence.data, evidence.run, result, evidence.looks)

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 
-from pipeline.scoring.confusion import precision_view, recall_view
+from pipeline.scoring.confusion import Counts, Floats, precision_view, recall_view
 from pipeline.scoring.drawing import ACCENT, INK, NARROW, QUIET, SPLIT_COLOURS, bare, canvas, shown, svg
 
 _HEAT = LinearSegmentedColormap.from_list("heat", [(*mpl.colors.to_rgb(ACCENT), a) for a in (0.02, 0.62)])
@@ -71,8 +71,8 @@ def confusion_figure(matrix: ArrayLike, labels: Sequence[str]) -> str:
     recall, precision = recall_view(counts), precision_view(counts)
     panels = (
         ("Counts", counts / max(1, counts.max()), [[f"{n:,}" for n in row] for row in counts]),
-        ("Recall: % of each true class", recall, [[f"{100 * share:.0f}" for share in row] for row in recall]),
-        ("Precision: % of each prediction", precision, [[f"{100 * share:.0f}" for share in row] for row in precision]),
+        ("Recall: % of each true class", recall, _percentages(recall, counts.sum(axis=1, keepdims=True))),
+        ("Precision: % of each prediction", precision, _percentages(precision, counts.sum(axis=0, keepdims=True))),
     )
     # Side by side while that fits a page, else one below the other.
     few = k <= 6
@@ -104,6 +104,15 @@ def confusion_figure(matrix: ArrayLike, labels: Sequence[str]) -> str:
             axes.set_yticks(np.arange(k) + 0.5, names, rotation=0)
             axes.tick_params(length=0)
         return svg(figure, "confusion", "Confusion matrix as counts, recall and precision")
+
+
+def _percentages(shares: Floats, totals: Counts) -> list[list[str]]:
+    """Shares as they are printed; a dash where there is nothing to have a share of."""
+    known = np.broadcast_to(totals > 0, shares.shape)
+    return [
+        [f"{100 * share:.0f}" if there else "–" for share, there in zip(*row, strict=True)]
+        for row in zip(shares, known, strict=True)
+    ]
 
 
 def comparison_figure(scores: Mapping[str, Mapping[str, float]]) -> str:

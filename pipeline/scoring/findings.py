@@ -40,7 +40,12 @@ def _leaderboard(metrics: Mapping[str, Any]) -> str:
     apart = sum(pair["distinguishable"] for pair in pairs)
     first = metrics["leaderboard"]["standings"][0]["system"]
     score = metrics["systems"][first]["macro_f1"]["value"]
-    told = f" {apart} of {len(pairs)} pairs can be told apart." if pairs else ""
+    told = ""
+    if pairs:
+        told = (
+            f" Of {len(pairs)} pair{'' if len(pairs) == 1 else 's'} of judged systems, {apart} can be told apart; the "
+            "baselines are tested further below."
+        )
     return f"{at_start(first)} comes first with macro-F1 {score:.3f}.{told}"
 
 

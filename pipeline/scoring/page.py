@@ -11,7 +11,7 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pipeline.scoring.verdict import name_of, percent_text, system_name
+from pipeline.scoring.verdict import name_of, number_text, percent_text, signed_text, system_name
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -84,8 +84,8 @@ def environment() -> Environment:
     environment.filters |= {
         "visible": visible,
         "sentence": sentence,
-        "three": lambda x: f"{x:.3f}".replace("-", "−"),
-        "signed": lambda x: f"{x:+.3f}".replace("-", "−"),
+        "three": number_text,
+        "signed": signed_text,
         "percent": percent_text,
         "share": share_text,
         "moment": moment,

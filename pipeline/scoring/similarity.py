@@ -13,7 +13,7 @@ from pipeline.scoring.comparison import ALPHA
 from pipeline.scoring.confusion import Counts, Floats
 from pipeline.scoring.intervals import LEVEL
 from pipeline.scoring.parts import Answers, accuracy
-from pipeline.scoring.verdict import at_start, name_of, p_text
+from pipeline.scoring.verdict import at_start, name_of, p_text, signed_text
 from pipeline.text import template_of
 
 BINS = 10
@@ -221,9 +221,9 @@ def _meaning(result: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _told(trend: Mapping[str, float]) -> str:
-    interval = f"{trend['low']:+.3f} to {trend['high']:+.3f}"
-    told = f"rank correlation {trend['value']:+.3f}, 95 % interval {interval}, n = {trend['n']:,}"
-    return f"{told}, {p_text(trend['p_value'])}".replace("-", "−")
+    value, low, high = (signed_text(trend[key]) for key in ("value", "low", "high"))
+    told = f"rank correlation {value}, 95 % interval {low} to {high}, n = {trend['n']:,}"
+    return f"{told}, {p_text(trend['p_value'])}"
 
 
 def _estimate(estimate: Mapping[str, float]) -> str:

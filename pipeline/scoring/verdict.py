@@ -94,6 +94,16 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
+def number_text(x: float) -> str:
+    """A number with three digits after the point, and never a zero below zero."""
+    return f"{x:z.3f}".replace("-", "−")
+
+
+def signed_text(x: float) -> str:
+    """A difference with its sign; one that rounds to zero from below has none."""
+    return "0.000" if x < 0 and round(x, 3) == 0 else f"{x:+.3f}".replace("-", "−")
+
+
 def percent_text(share: float) -> str:
     """A share as a percentage with one decimal."""
     return f"{100 * share:.1f} %"
@@ -140,7 +150,7 @@ def _amount(comparison: Mapping[str, Any], interval_name: str = "") -> str:
         sure = ", which luck alone could give"
     else:
         sure = ", on which interval and test disagree, so it stays undecided"
-    interval = f"{comparison['low']:+.3f} to {comparison['high']:+.3f}".replace("-", "−")
+    interval = f"{signed_text(comparison['low'])} to {signed_text(comparison['high'])}"
     return f"{amount} ({interval_name}{interval}; {p_text(comparison['p_holm'])}){sure}"
 
 

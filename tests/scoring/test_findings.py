@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -74,3 +75,21 @@ def test_the_worst_ability_is_named(shares: list[float], said: str) -> None:
     errors = gallery(make_predictions(40), LABELS, "tuned", ordered=True)
     assert findings({**metrics, "behaviour": {"cells": cells}}, errors)["behaviour"] == said
     assert "behaviour" not in findings({**metrics, "behaviour": {"cells": cells[2:]}}, errors)
+
+
+def test_a_label_keeps_its_letters_and_the_pairs_of_a_leaderboard_are_named() -> None:
+    labels = ("bad", "fair", "good")
+    rows = make_predictions(200, labels=labels, skill={"mine": 0.9, "yours": 0.1, "tfidf": 0.95})
+    for row in rows:
+        if row["systems"]["mine"]["predicted"] == "fair":
+            row["systems"]["mine"] = {"predicted": "bad", "probabilities": {"bad": 1.0, "fair": 0.0, "good": 0.0}}
+    evidence = Evidence(board={"costs": {"mine": None, "yours": None}, "published": None})
+    metrics = score(rows, labels=labels, candidate="mine", evidence=evidence)
+    found = findings(metrics, gallery(rows, labels, "mine", ordered=False))
+    assert re.match(r"The answer (fair|bad) comes too (rarely|often): ", found["ranking"])
+    [pair] = metrics["leaderboard"]["pairs"]
+    apart = int(pair["distinguishable"])
+    assert found["leaderboard"].startswith("The TF-IDF classifier comes first with macro-F1 0.")
+    assert found["leaderboard"].endswith(
+        f". Of 1 pair of judged systems, {apart} can be told apart; the baselines are tested further below."
+    )

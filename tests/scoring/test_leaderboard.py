@@ -101,5 +101,5 @@ def test_the_page_begins_with_it_and_trusts_no_name() -> None:
     assert "These are other rows than the" in section
     assert "134,515,008" in section
     assert '<data value="32.65">' in section
-    assert "2 of 3 pairs can be told apart" in section
+    assert "Of 3 pairs of judged systems, 2 can be told apart" in section
     assert '<section id="leaderboard">' not in render(score(rows, labels=LABELS), rows, {})

@@ -58,6 +58,24 @@ def test_the_page_opens_in_silence_and_fits(browser: Browser, page_file: Path, w
     context.close()
 
 
+def test_a_wide_table_takes_the_margins_before_it_is_scrolled(browser: Browser, tmp_path: Path) -> None:
+    labels = ("dreadful", "bad", "neutral", "good", "very good")
+    rows = make_predictions(60, labels=labels)
+    board = {"costs": {"tuned": None, "untuned": None}, "published": None}
+    metrics = score(rows, labels=labels, evidence=Evidence(board=board))
+    path = tmp_path / "report.html"
+    path.write_text(render(metrics, rows, {}), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(element => element.open = true)")
+    widths = page.evaluate("[...document.querySelectorAll('.scroll')].map(e => [e.clientWidth, e.scrollWidth])")
+    column = page.evaluate("document.querySelector('#leaderboard').clientWidth")
+    assert all(whole <= seen for seen, whole in widths)
+    assert column < max(seen for seen, _ in widths) <= 1280
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    page.close()
+
+
 def test_text_has_contrast(browser: Browser, page_file: Path) -> None:
     """WCAG 2.2, 1.4.3: at least 4.5 to 1 for each of the page's text colours on its grounds."""
     for scheme in ("light", "dark"):

@@ -6,7 +6,7 @@ from synthetic_training import make_lines, make_run
 
 from pipeline.scoring.evaluation import score
 from pipeline.scoring.sections import Evidence
-from pipeline.scoring.verdict import at_start, name_of, system_name, verdict
+from pipeline.scoring.verdict import at_start, name_of, number_text, signed_text, system_name, verdict
 
 
 def _verdict(skill: dict[str, float], n: int = 400) -> tuple[str, list[str], dict[str, Any]]:
@@ -155,6 +155,19 @@ def test_a_training_that_was_ended_while_it_got_better_is_told(scores: tuple[flo
     found = score(make_predictions(60), labels=LABELS, evidence=evidence)["verdict"]
     said = "Its training was ended by max_steps 400 while validation was still getting better: longer training"
     assert any(sentence.startswith(said) for sentence in found) == (scores[2] < scores[3])
+
+
+@pytest.mark.parametrize(
+    ("x", "signed", "plain"),
+    [
+        (-0.0004, "0.000", "0.000"),
+        (-0.0006, "−0.001", "−0.001"),
+        (0.0004, "+0.000", "0.000"),
+        (0.25, "+0.250", "0.250"),
+    ],
+)
+def test_no_zero_is_below_zero(x: float, signed: str, plain: str) -> None:
+    assert (signed_text(x), number_text(x)) == (signed, plain)
 
 
 def test_the_name_that_a_user_gave_keeps_its_letters_at_the_start_of_a_sentence() -> None:
