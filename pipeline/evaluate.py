@@ -79,6 +79,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     from pipeline.scoring import gates
 
     requirements = gates.parse(config.require)
+    if requirements:
+        gates.check(requirements, _labels(config))
     priors = _priors(config)
     if config.rescore is not None:
         answers = answers_of_report(config)
@@ -136,12 +138,17 @@ def _priors(config: EvaluateConfig) -> dict[str, float] | None:
             raise PipelineError(
                 f"--priors: expected CLASS=SHARE pairs divided by commas, such as Negative=0.3; got {pair!r}"
             ) from None
+    return check_priors(shares, _labels(config))
+
+
+def _labels(config: EvaluateConfig) -> tuple[str, ...]:
+    """The classes of what is to be scored, before it is."""
     origin = next(
         kind.load(folder)
         for kind, folder in ((Report, config.rescore), (Run, config.run), (PreparedDataset, config.dataset))
         if folder is not None
     )
-    return check_priors(shares, origin.task.labels)
+    return origin.task.labels
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

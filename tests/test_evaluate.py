@@ -93,6 +93,9 @@ def test_requirements_decide_the_exit_after_the_report_is_written(
     assert Report.load(tmp_path / "bad").manifest["required"][0] == "accuracy >= 0.99"
     with pytest.raises(PipelineError, match="--require 'macro_f1': expected"):
         judged(tmp_path, dataset, "never", 0, require=["macro_f1"])
+    with pytest.raises(PipelineError, match=r"got 'Negativ' \(did you mean Negative\?\)"):
+        judged(tmp_path, dataset, "never", 0, require=["recall.Negativ.low >= 0.4"])
+    assert not (tmp_path / "never").exists()
     assert not (tmp_path / "never").exists()
 
 

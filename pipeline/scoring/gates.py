@@ -6,13 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, did_you_mean
 
 _FORM = re.compile(
     r"\s*(?P<path>\S.*?)\s*(?P<sign>>=|<=|>|<)\s*(?P<bound>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
 )
 _SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 _PER_CLASS = ("precision", "recall", "f1", "f2")
+# What a path may begin with besides: the scores of the candidate, and metrics.json from its top. All but the first two
+# rows of names are there in some reports only; a path into one that is not is told once it is known.
+_BEGINNINGS = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "mcc", "adjusted_balanced_accuracy", "macro_precision"),
+    *("weighted_f1", "g_mean", "kappa", "quadratic_kappa", "severe_error_rate"),
+    *("unparsed_rate", "unparsed_interval", "readings", "disagreement_rate", "disagreement_interval", "label_mass"),
+    *("per_class", "rows", "picked_from", "intervals", "systems", "adjustment", "behaviour", "confidence", "drift"),
+    *("leaderboard", "leakage_sheet", "levers", "normalisation", "priors", "ranking", "seeds", "training", "weak"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,27 @@ def parse(requirements: Sequence[str]) -> list[Requirement]:
             )
         parsed.append(Requirement(text, match["path"], match["sign"], float(match["bound"])))
     return parsed
+
+
+def check(requirements: Sequence[Requirement], labels: Sequence[str]) -> None:
+    """Finds the paths that cannot lead to a number, before anything is scored: by their first word and their class.
+
+    Raises:
+        PipelineError: one begins with no known word, or names no class of the task.
+    """
+    for each in requirements:
+        name, _, rest = each.path.partition(".")
+        if name not in (*_PER_CLASS, *_BEGINNINGS):
+            raise PipelineError(
+                f"--require {each.text!r}: expected a path that begins with macro_f1, accuracy, recall or another name "
+                f"of metrics.json, got {name!r}{did_you_mean(name, (*_PER_CLASS, *_BEGINNINGS))}"
+            )
+        if name in _PER_CLASS and not any(rest in (label, f"{label}.low", f"{label}.high") for label in labels):
+            got = rest.removesuffix(".low").removesuffix(".high")
+            raise PipelineError(
+                f"--require {each.text!r}: expected {name}.CLASS, {name}.CLASS.low or {name}.CLASS.high with one of "
+                f"the classes {', '.join(labels)}, got {got or 'no class'!r}{did_you_mean(got, labels)}"
+            )
 
 
 def value_at(metrics: Mapping[str, Any], path: str) -> float | None:
