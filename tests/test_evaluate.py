@@ -126,7 +126,7 @@ def test_hidden_texts_are_those_of_campaigns_and_of_drift_too() -> None:
 
 def test_names_that_a_page_could_not_tell_apart_are_refused(tmp_path: Path, dataset: PreparedDataset) -> None:
     path = answers_file(tmp_path / "answers.txt", dataset, 3)
-    for second in ("Foo", "the foo"):
+    for second in ("foo", "TF-IDF classifier"):
         config = EvaluateConfig(
             out=str(tmp_path / "out"), dataset=str(dataset.folder), against=[f"foo={path}", f"{second}={path}"]
         )
