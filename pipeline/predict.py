@@ -26,7 +26,7 @@ from pipeline.locking import Lock
 from pipeline.parts import Parts
 from pipeline.predictions import Prediction, unusable
 from pipeline.shards import ROWS, Engine, one_by_one, predict_shards
-from pipeline.traces import offsets_of, threshold_of
+from pipeline.traces import offsets_of, threshold_of, why_no_threshold
 
 if TYPE_CHECKING:
     from pipeline.dataset.streaming import Piece, Stream
@@ -448,8 +448,8 @@ def tell(config: PredictConfig, counts: Mapping[str, int], run: Run) -> None:
     shares = ", ".join(f"{label} {counts.get(f'label/{label}', 0):,}" for label in run.task.labels)
     rest = ", ".join(f"{name} {counts.get(name, 0):,}" for name in ("unparsed", "unusable"))
     if config.adjusted or threshold_of(run) is None:
-        why = "with --adjusted" if config.adjusted else "as no evaluation of this run has settled one"
-        abstained = f"there is no threshold to abstain below, {why}"
+        why = "with --adjusted there is none" if config.adjusted else why_no_threshold(run)
+        abstained = f"no threshold to abstain below: {why}"
     else:
         abstained = f"abstained {counts.get('abstained', 0):,}"
     log.info("%s rows: %s; %s; %s", f"{counts.get(ROWS, 0):,}", shares, rest, abstained)

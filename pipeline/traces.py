@@ -84,6 +84,16 @@ def threshold_of(run: Run) -> float | None:
     return float(found) if isinstance(found, int | float) else None
 
 
+def why_no_threshold(run: Run) -> str:
+    """In half a sentence, why ``threshold_of`` gives None."""
+    if not (run.folder / CALIBRATION).is_file():
+        return "this run has not been evaluated; pipeline.evaluate looks for one"
+    target = _kept(run, "target_accuracy")
+    if _finite(target):
+        return f"its last evaluation found no threshold at which it is surely {100 * target:g} % right"
+    return "its last evaluation left none"
+
+
 def offsets_of(run: Run) -> dict[str, float]:
     """Label -> what the run's last evaluation found worth adding to its log-likelihood; 0 where it found nothing."""
     found = _kept(run, "adjustment")

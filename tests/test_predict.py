@@ -170,10 +170,14 @@ def test_the_runs_threshold_and_offsets_are_used(
     caplog.set_level(logging.INFO, "pipeline")
     source = write_csv(tmp_path / "a.csv", TWEETS)
     assert command("--run", easy_run, "--source", source, "--out", tmp_path / "before.csv") == 0
-    assert "no threshold to abstain below, as no evaluation of this run" in caplog.text
+    assert "no threshold to abstain below: this run has not been evaluated" in caplog.text
+    nothing = {"threshold": None, "target_accuracy": 0.9, "adjustment": None}
     content = {"threshold": 1.1, "adjustment": {"offsets": {"Negative": 99.0, "Neutral": 0.0, "Positive": 0.0}}}
-    (easy_run / CALIBRATION).write_text(dump_json(content))
     try:
+        (easy_run / CALIBRATION).write_text(dump_json(nothing))
+        assert command("--run", easy_run, "--source", source, "--out", tmp_path / "none.csv") == 0
+        assert "its last evaluation found no threshold at which it is surely 90 % right" in caplog.text
+        (easy_run / CALIBRATION).write_text(dump_json(content))
         assert command("--run", easy_run, "--source", source, "--out", tmp_path / "b.csv") == 0
         assert f"abstained {len(TWEETS)}" in caplog.text
         assert {row["abstained"] for row in read_csv(tmp_path / "b.csv")} == {"true"}

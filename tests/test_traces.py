@@ -77,6 +77,27 @@ def test_temperature_and_threshold_are_kept_with_the_run(tmp_path: Path) -> None
     assert threshold_of(run) is None
 
 
+def test_why_there_is_no_threshold_depends_on_the_evaluation(tmp_path: Path) -> None:
+    from pipeline.artifacts import Run
+    from pipeline.traces import CALIBRATION, keep_calibration, why_no_threshold
+
+    for kind in ("run", "report"):
+        with new_folder(tmp_path / kind) as folder:
+            write_manifest(folder, kind, Task(), {})
+    run = Run.load(tmp_path / "run")
+    assert why_no_threshold(run) == "this run has not been evaluated; pipeline.evaluate looks for one"
+    for recommended, said in (
+        ({"threshold": None, "target": 0.9}, "found no threshold at which it is surely 90 % right"),
+        ({"threshold": None, "target": 0.875}, "found no threshold at which it is surely 87.5 % right"),
+        (None, "left none"),
+    ):
+        confidence = {"temperature": None, "selective": {"recommended": recommended}}
+        keep_calibration(run, {"confidence": confidence}, tmp_path / "report")
+        assert why_no_threshold(run) == f"its last evaluation {said}"
+    (run.folder / CALIBRATION).write_text("damaged", encoding="utf-8")
+    assert why_no_threshold(run) == "its last evaluation left none"
+
+
 def test_offsets_are_kept_with_the_run_and_change_its_answers(tmp_path: Path) -> None:
     import json
 

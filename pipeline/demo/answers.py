@@ -73,9 +73,9 @@ def untuned(classifier: "Classifier", text: str) -> "Decoded":
     return decoded
 
 
-def of_tuned(decoded: "Decoded", prediction: Prediction, threshold: float | None) -> Answer:
-    """The tuned model's answer for the page."""
-    return Answer(decoded.probabilities, f"{_read(decoded)} {_sure(prediction, threshold)}{_cut(decoded)}")
+def of_tuned(decoded: "Decoded", prediction: Prediction, threshold: float | None, why_none: str) -> Answer:
+    """The tuned model's answer for the page; ``why_none`` tells why there is no threshold, where there is none."""
+    return Answer(decoded.probabilities, f"{_read(decoded)} {_sure(prediction, threshold, why_none)}{_cut(decoded)}")
 
 
 def of_untuned(decoded: "Decoded") -> Answer:
@@ -101,9 +101,9 @@ def _read(decoded: "Decoded") -> str:
     )
 
 
-def _sure(prediction: Prediction, threshold: float | None) -> str:
+def _sure(prediction: Prediction, threshold: float | None, why_none: str) -> str:
     if threshold is None:
-        return "No evaluation of this run has settled below which probability to abstain."
+        return f"No threshold to abstain below: {why_none}."
     if prediction.abstained:
         return f"Would abstain: less sure than {threshold:.1%}, the threshold of its evaluation."
     return f"Sure enough to answer: the threshold of its evaluation is {threshold:.1%}."

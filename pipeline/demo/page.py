@@ -92,7 +92,7 @@ def _tweet_tab(shelf: Shelf, run: gr.Dropdown, examples: Mapping[str, evaluation
             text = answers.checked(text)
             with shelf.open(name) as loaded:
                 decoded, prediction = answers.tuned(loaded, text)
-                shown[1:3] = _shown(answers.of_tuned(decoded, prediction, loaded.threshold))
+                shown[1:3] = _shown(answers.of_tuned(decoded, prediction, loaded.threshold, loaded.why_no_threshold))
             del loaded  # others may take another run now: memory for one model is enough
             yield shown
             with shelf.open(name) as loaded:

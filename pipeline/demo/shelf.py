@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import MANIFEST, Run, dataset_of, read_json
 from pipeline.errors import PipelineError
-from pipeline.traces import threshold_of
+from pipeline.traces import threshold_of, why_no_threshold
 
 if TYPE_CHECKING:
     from pipeline.library import Device, Precision
@@ -34,14 +34,15 @@ Bag = Callable[[Sequence[str]], list[dict[str, Any]]]
 class Loaded:
     """A run whose model is in memory.
 
-    ``threshold`` is the confidence below which the run's last evaluation would abstain, or None. ``bag`` comes once it
-    is fitted; its PipelineError says why there is none.
+    ``threshold`` is the confidence below which the run's last evaluation would abstain, or None, for which
+    ``why_no_threshold`` has the reason. ``bag`` comes once it is fitted; its PipelineError says why there is none.
     """
 
     run: Run
     classifier: "Classifier"
     placement: "Placement"
     threshold: float | None
+    why_no_threshold: str
     bag: "Future[Bag]"
 
     @property
@@ -104,7 +105,7 @@ class Shelf:
         classifier, placement = load_classifier(run, **self._options)
         classifier.decode([run.task.instruction])  # what is computed once, the first visitor need not wait for
         bag = self._fitting.submit(fit_bag, run)
-        return Loaded(run, classifier, placement, threshold_of(run), bag)
+        return Loaded(run, classifier, placement, threshold_of(run), why_no_threshold(run), bag)
 
 
 def fit_bag(run: Run) -> Bag:

@@ -43,8 +43,13 @@ def test_a_tweet_is_cleaned_as_for_the_training() -> None:
 def test_an_unsure_answer_is_marked_below_the_runs_threshold() -> None:
     decoded = made(-2.0, -2.0, -0.8)
     share = math.exp(-0.8) / (math.exp(-0.8) + 2 * math.exp(-2.0))
-    for threshold, said in ((share + 0.01, "Would abstain"), (share - 0.01, "Sure enough"), (None, "No evaluation")):
-        answer = answers.of_tuned(decoded, Reading(threshold=threshold).read(decoded), threshold)
+    why = "this run has not been evaluated"
+    for threshold, said in (
+        (share + 0.01, "Would abstain"),
+        (share - 0.01, "Sure enough"),
+        (None, f"No threshold to abstain below: {why}."),
+    ):
+        answer = answers.of_tuned(decoded, Reading(threshold=threshold).read(decoded), threshold, why)
         assert said in answer.note
         assert answer.probabilities["Positive"] == pytest.approx(share)
 
