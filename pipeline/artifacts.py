@@ -167,6 +167,12 @@ class Run(Artifact):
     written_by: ClassVar[str] = "pipeline.train"
 
     @property
+    def text_column(self) -> str | None:
+        """The column of the source that its tweets were read from; None where nobody noted it."""
+        found = self.manifest.get("text_column")
+        return found if isinstance(found, str) else None
+
+    @property
     def adapter(self) -> Path:
         """The folder with the LoRA weights, every file verified."""
         for name in self.manifest["files"]:

@@ -63,7 +63,8 @@ class PredictConfig:
     """File to write, .csv, .tsv, .jsonl or .parquet, or folder for shards; it must not exist yet. - writes to standard
     output."""
     text_column: str | None = None
-    """Column with the tweets; if not given, the one with a usual name, such as tweet or text."""
+    """Column with the tweets; if not given, the one with the name that it had in the training data, or else one with a
+    usual name, such as tweet or text."""
     format: Literal["auto", "csv", "jsonl", "parquet", "text"] = "auto"
     """What the source is; auto looks at its name and its first bytes."""
     encoding: str | None = None
@@ -188,7 +189,7 @@ def _to_file(
     from pipeline.dataset.writing import join
 
     with _opened(config, run, may_be_empty) as (stream, kind, added):
-        _tell_source(stream)
+        _tell_source(stream, config, run)
         parts.folder.mkdir(parents=True, exist_ok=True)
         lock.take()
         if parts.out.exists():
@@ -264,7 +265,7 @@ def _to_stdout(config: PredictConfig, run: Run, load: Callable[[], TunedClassifi
     out = open(sys.stdout.fileno(), "w", encoding="utf-8", errors="backslashreplace", newline="", closefd=False)  # noqa: SIM115
     try:
         with _opened(config, run) as (stream, kind, added):
-            _tell_source(stream)
+            _tell_source(stream, config, run)
             model = load()
             out.write(header(stream.columns, added, kind))
             with _Progress(stream) as progress:
@@ -332,8 +333,8 @@ def _opened(
     kind_of_output(config.out, config.format, spreadsheet=config.spreadsheet)  # before standard input is waited for
     options = ReadOptions(config.encoding, config.header)
     with open_stream(
-        config.source, config.rows_at_once, kind=config.format, text=config.text_column, options=options,
-        may_be_empty=may_be_empty,
+        config.source, config.rows_at_once, kind=config.format, text=config.text_column, known=run.text_column,
+        options=options, may_be_empty=may_be_empty,
     ) as stream:  # fmt: skip
         kind = kind_of_output(config.out, stream.kind, spreadsheet=config.spreadsheet)
         added = [Added(config.prefix + name, kind) for name, kind in _types(run).items()]
@@ -349,8 +350,10 @@ def _types(run: Run) -> dict[str, type]:
     return {"label": str, "confidence": float, "abstained": bool, **shares, "reason": str}
 
 
-def _tell_source(stream: "Stream") -> None:
-    log.info("%s: %s; the tweets are in %r", stream.name, stream.about, stream.text)
+def _tell_source(stream: "Stream", config: PredictConfig, run: Run) -> None:
+    as_known = config.text_column is None and stream.text == run.text_column
+    where = ", as in the training data of the run" if as_known else ""
+    log.info("%s: %s; the tweets are in %r%s", stream.name, stream.about, stream.text, where)
 
 
 def _check_shard(run: Run, config: PredictConfig) -> bool:

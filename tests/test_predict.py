@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,6 +187,33 @@ def test_the_runs_threshold_and_offsets_are_used(
         assert {(row["label"], row["abstained"]) for row in read_csv(tmp_path / "c.csv")} == {("Negative", "")}
     finally:
         (easy_run / CALIBRATION).unlink()
+
+
+def test_the_column_that_the_run_was_trained_on_is_taken(
+    easy_run: Path,
+    one_model: object,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.INFO, "pipeline")
+    run = tmp_path / "run"
+    shutil.copytree(easy_run, run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["text_column"] is None  # the data set of the tests says nothing of its source
+    (run / "manifest.json").write_text(json.dumps(manifest | {"text_column": "opinión"}))
+    source = tmp_path / "a.csv"
+    source.write_text("fecha;opinión;text\nhoy;love it;x\n", encoding="utf-8")
+    assert command("--run", run, "--source", source, "--out", tmp_path / "b.csv") == 0
+    assert "the tweets are in 'opinión', as in the training data of the run" in caplog.text
+    del manifest["text_column"]  # an older run
+    for content in (manifest, manifest | {"text_column": "comment"}):
+        (run / "manifest.json").write_text(json.dumps(content))
+        caplog.clear()
+        out = tmp_path / f"{len(content)}.csv"
+        assert command("--run", run, "--source", source, "--out", out) == 0
+        assert "the tweets are in 'text'" in caplog.text
+        assert "training data" not in caplog.text
 
 
 def test_a_column_that_is_there_already_is_refused_by_name(

@@ -74,12 +74,16 @@ def find_text(table: Table, preferred: str) -> str:
     return preferred if preferred in table.columns else _find(table, {"text": None})[0]
 
 
-def find_text_among(source: str, columns: Sequence[str], named: str | None) -> str:
+def find_text_among(source: str, columns: Sequence[str], named: str | None, known: str | None = None) -> str:
     """The column with the texts of a file that is read for them alone: the named one, the only one, or the usual one.
+
+    Without a named one, that of the ``known`` name comes first, if there is one.
 
     Raises:
         PipelineError: there is none, or several have a usual name.
     """
+    if named is None and known is not None and known in columns:
+        return known
     if named is None and len(columns) == 1:
         return columns[0]
     return _find(Table(source, dict.fromkeys(columns, ()), ()), {"text": named}, one_class=False)[0]

@@ -171,6 +171,7 @@ def open_stream(
     *,
     kind: Format = "auto",
     text: str | None = None,
+    known: str | None = None,
     options: ReadOptions | None = None,
     may_be_empty: bool = False,
 ) -> Iterator[Stream]:
@@ -181,7 +182,8 @@ def open_stream(
             read whole; each of them also in .gz, .zst, or in .zip alone.
         rows: in a piece; the last one may have fewer.
         kind: what it is; ``auto`` looks at the name and the first bytes.
-        text: the column with the texts; without it the only one, or that with a usual name.
+        text: the column with the texts; without it the known one, the only one, or that with a usual name.
+        known: the name of a column that is taken, if it is there, before one with a usual name.
         options: what is known of the file.
         may_be_empty: whether a file of white space, or of nothing, is a table without rows, and without any column that
             is known.
@@ -189,7 +191,8 @@ def open_stream(
     Raises:
         PipelineError: it cannot be read, is empty, or has no column of that name.
     """
-    options = replace(options or ReadOptions(), named=() if text is None else (text,))
+    named = known if text is None else text
+    options = replace(options or ReadOptions(), named=() if named is None else (named,))
     with open_source(source, _SAMPLE) as opened, contextlib.ExitStack() as stack:
         if may_be_empty and _is_blank(opened.start):
             yield Stream(opened.path, "csv", (), text or TEXT, "empty", 0, "row", iter(()), _Place())
@@ -199,7 +202,7 @@ def open_stream(
         found = _kind(opened) if kind == "auto" else kind
         whole = _Rewound(opened)
         if found == "parquet":
-            yield _parquet(opened, stack.enter_context(_seekable(opened, whole)), rows, text)
+            yield _parquet(opened, stack.enter_context(_seekable(opened, whole)), rows, text, known)
             return
         codec, errors, encoding = codec_of(opened.path, opened.start, options.encoding)
         try:
@@ -218,7 +221,7 @@ def open_stream(
             raise _not_in(opened.path, error) from error
         except _DAMAGED as error:
             raise PipelineError(f"{opened.path}: expected a file that is whole; {first_line(error)}") from error
-        column = find_text_among(opened.path, columns, text)
+        column = find_text_among(opened.path, columns, text, known)
         place = _Place()
         place.bytes, place.of = whole, opened
         pieces = _in_pieces(opened.path, column, given, rows)
@@ -273,8 +276,9 @@ def _rows(
     if layout is None:
         raise PipelineError(f"{opened.path}: expected rows of data, got an empty file")
     names = _named(opened.path, layout.names)
-    header = "a header" if layout.header else "no header"
-    return names, _delimited(lines, layout, names), f"CSV, divided by a {layout.dialect.name}, with {header}"
+    how = f", divided by a {layout.dialect.name}" if len(names) > 1 else " of one column"
+    about = f"CSV{how}, with {'a' if layout.header else 'no'} header"
+    return names, _delimited(lines, layout, names), about
 
 
 def _few_keys(path: str, rows: Iterable[JsonRow]) -> Iterator[JsonRow]:
@@ -364,7 +368,7 @@ def _seekable(opened: OpenSource, whole: _Rewound) -> Iterator[IO[bytes]]:
         yield copy
 
 
-def _parquet(opened: OpenSource, file: IO[bytes], rows: int, text: str | None) -> Stream:
+def _parquet(opened: OpenSource, file: IO[bytes], rows: int, text: str | None, known: str | None) -> Stream:
     import pyarrow
     import pyarrow.parquet
 
@@ -375,7 +379,7 @@ def _parquet(opened: OpenSource, file: IO[bytes], rows: int, text: str | None) -
         raise PipelineError(f"{opened.path}: expected a Parquet file; {first_line(error)}") from error
     columns = list(table.schema_arrow.names)
     refuse_repeated(opened.path, columns)
-    column = find_text_among(opened.path, columns, text)
+    column = find_text_among(opened.path, columns, text, known)
     place = _Place()
     pieces = _in_tables(opened.path, column, table, rows, place)
     return Stream(opened.path, "parquet", columns, column, "Parquet", table.metadata.num_rows, "row", pieces, place)

@@ -1,6 +1,7 @@
 """A file of tweets that somebody uploads, labelled by the code of ``pipeline.predict`` within limits."""
 
 import csv
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -69,7 +70,7 @@ def label(
         PipelineError: the file is too large, no table, or has no column with tweets.
     """
     try:
-        total, prefix, text = _look(source, column)
+        total, prefix, text = _look(source, column, shelf.runs[name].text_column)
         place = Path(tempfile.mkdtemp(dir=folder))
         out = place / f"{source.stem[:80]}.labelled.csv"
         done = Counter[str]()
@@ -93,7 +94,7 @@ def label(
     return Labelled(out, counts, header, rows, total)
 
 
-def _look(source: Path, column: str | None) -> tuple[int, str, str]:
+def _look(source: Path, column: str | None, known: str | None) -> tuple[int, str, str]:
     """How many rows there are, what the names of added columns must begin with, and where the tweets are."""
     from pipeline.dataset.sources import compression_of
     from pipeline.dataset.streaming import open_stream
@@ -107,7 +108,7 @@ def _look(source: Path, column: str | None) -> tuple[int, str, str]:
             raise PipelineError(f"{source}: expected a CSV file, got a compressed one; unpack it")
     rows = 0
     columns: set[str] = set()
-    with open_stream(str(source), _AT_ONCE, kind="csv", text=column or None) as stream:
+    with open_stream(str(source), _AT_ONCE, kind="csv", text=column or None, known=known) as stream:
         for piece in stream:
             rows += len(piece)
             columns |= set(piece.columns)
@@ -137,7 +138,12 @@ def _first(path: Path, text: str, prefix: str) -> tuple[list[str], list[list[str
 def _for_the_page(message: str, source: Path) -> str:
     """A message of the command for somebody who sees a page: no folders, and no options."""
     message = message.replace(str(source), source.name)
-    return message.replace("--text_column", "the name of the column").replace("--encoding", "encoding, such as UTF-8")
+    message = re.sub(
+        r"give (--text_column NAME|one of them with --text_column)",
+        "type the name of the column with the text",
+        message,
+    )
+    return message.replace("--encoding", "encoding, such as UTF-8")
 
 
 def shares(labelled: Labelled, labels: Sequence[str]) -> dict[str, float]:

@@ -9,6 +9,7 @@ import random
 from pathlib import Path
 
 import pyarrow
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
@@ -98,6 +99,43 @@ def test_what_a_file_is(tmp_path: Path, name: str, content: bytes, kind: str, co
         assert (stream.kind, stream.text) == (kind, column)
         assert sum(map(len, stream)) > 0
         assert stream.place == stream.size == len(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "column"),
+    [
+        ("fecha;opinión;valor\nhoy;bien, gracias;x\nayer;mal, muy mal;y\n", "opinión"),
+        ("text;opinión\nbien;mal\n", "opinión"),
+        ("text;Opinión\nbien;mal\n", "text"),
+        ("fecha;valor\nhoy;mal\n", None),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_that_is_known_comes_before_the_usual_names(
+    tmp_path: Path, content: str, column: str | None, suffix: str
+) -> None:
+    (tmp_path / "a.csv").write_text(content, encoding="utf-8")
+    if suffix == "parquet":
+        table = pyarrow.csv.read_csv(tmp_path / "a.csv", parse_options=pyarrow.csv.ParseOptions(delimiter=";"))
+        pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    if column is None:
+        with pytest.raises(PipelineError, match="give --text_column"):
+            rows_of(tmp_path / f"a.{suffix}", known="opinión")
+        return
+    with open_stream(str(tmp_path / f"a.{suffix}"), 9, known="opinión") as stream:
+        assert stream.text == column
+    with open_stream(str(tmp_path / f"a.{suffix}"), 9, known="opinión", text=stream.columns[0]) as stream:
+        assert stream.text == stream.columns[0]
+
+
+def test_one_column_is_divided_by_nothing(tmp_path: Path) -> None:
+    for content, about in (
+        ("tweet\nlove it\n", "CSV of one column, with a header, UTF-8"),
+        ("tweet;id\nlove it;1\n", "CSV, divided by a semicolon, with a header, UTF-8"),
+    ):
+        (tmp_path / "a.csv").write_text(content)
+        with open_stream(str(tmp_path / "a.csv"), 9) as stream:
+            assert stream.about == about
 
 
 @pytest.mark.parametrize(

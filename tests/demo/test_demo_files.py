@@ -1,6 +1,7 @@
 """Files that are uploaded to the demo, and reports that it shows."""
 
 import csv
+import dataclasses
 import gzip
 import json
 import shutil
@@ -61,6 +62,22 @@ def test_a_column_called_label_stays(shelf: Shelf, tmp_path: Path) -> None:
     source.write_text("label\tpost\nold\tlove it\n", encoding="utf-8")
     found, _ = label(shelf, source, "post")
     assert found.path.read_text(encoding="utf-8-sig").startswith('"label","post","predicted_label"')
+    assert found.rows[0][:2] == ["love it", "Positive"]
+
+
+def test_the_column_that_the_run_was_trained_on_is_found(shelf: Shelf, tmp_path: Path) -> None:
+    source = tmp_path / "reviews.csv"
+    source.write_text("fecha;opinión;nota\nhoy;love it;x\n", encoding="utf-8")
+    with pytest.raises(PipelineError) as refused:
+        label(shelf, source)
+    assert str(refused.value).endswith("; type the name of the column with the text")
+    with pytest.raises(PipelineError, match=r"; type the name of the column with the text$"):
+        label(shelf, source, "reseña")
+    run = shelf.runs["easy"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(shelf.runs, "easy", dataclasses.replace(run, manifest={**run.manifest, "text_column": "opinión"}))
+        found, _ = label(shelf, source)
+    assert found.header[0] == "opinión"
     assert found.rows[0][:2] == ["love it", "Positive"]
 
 
