@@ -78,7 +78,8 @@ class PredictConfig:
     prefix: str = ""
     """What the names of the added columns begin with, for a source that has such columns already."""
     spreadsheet: bool = False
-    """Write the CSV so that a spreadsheet program runs no tweet as a formula."""
+    """Write the CSV so that a spreadsheet program runs no tweet as a formula; with semicolons if the source has them,
+    else with commas."""
     rows_at_once: int = 500
     """Rows that are decoded and written together; at most so many are lost when it is killed."""
     resume: bool = False
@@ -186,7 +187,7 @@ def _finished(config: PredictConfig, run: Run, parts: Parts) -> None:
 def _to_file(
     config: PredictConfig, run: Run, parts: Parts, lock: Lock, load: Callable[[], TunedClassifier], may_be_empty: bool
 ) -> Counter[str]:
-    from pipeline.dataset.writing import join
+    from pipeline.dataset.writing import delimiter_of, join
 
     with _opened(config, run, may_be_empty) as (stream, kind, added):
         _tell_source(stream, config, run)
@@ -194,12 +195,12 @@ def _to_file(
         lock.take()
         if parts.out.exists():
             raise BusyError(f"{parts.out}: another run has just written it; choose another --out")
-        fingerprint = _fingerprint(config, run)
+        fingerprint = _fingerprint(config, run) | ({"delimiter": delimiter_of(kind)} if config.spreadsheet else {})
         begun = parts.begun_with()
         if begun is None:
             parts.begin(fingerprint)
         else:
-            refuse_other(parts.folder, begun, fingerprint)
+            refuse_other(parts.folder, {"delimiter": ",", **begun}, fingerprint)  # once it was always a comma
         if before := sum(part.rows for part in parts.go_on()):
             log.info("%s: goes on behind the %s rows that are done", parts.out, f"{before:,}")
         try:
@@ -336,7 +337,7 @@ def _opened(
         config.source, config.rows_at_once, kind=config.format, text=config.text_column, known=run.text_column,
         options=options, may_be_empty=may_be_empty,
     ) as stream:  # fmt: skip
-        kind = kind_of_output(config.out, stream.kind, spreadsheet=config.spreadsheet)
+        kind = kind_of_output(config.out, stream.kind, spreadsheet=config.spreadsheet, delimiter=stream.delimiter)
         added = [Added(config.prefix + name, kind) for name, kind in _types(run).items()]
         _refuse_columns(stream.name, [*stream.columns, *([ESCAPED] if config.spreadsheet else [])], added, config)
         if config.spreadsheet and ESCAPED in stream.columns:

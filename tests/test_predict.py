@@ -230,6 +230,69 @@ def test_a_column_that_is_there_already_is_refused_by_name(
     assert [*read_csv(tmp_path / "b.csv")[0]] == ["tweet", "reason", *(f"predicted_{name}" for name in ADDED)]
 
 
+@pytest.mark.parametrize(("delimiter", "written"), [(";", ";"), (",", ","), ("\t", ","), ("|", ",")])
+def test_a_spreadsheet_has_the_semicolons_of_its_source(
+    easy_run: Path, one_model: object, tmp_path: Path, delimiter: str, written: str
+) -> None:
+    source = tmp_path / "a.csv"
+    texts = ["love it; so happy, really", "=1+1;2", '-3, "rekt"', "so sad"]
+    with source.open("w", encoding="cp1252", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([("tweet", "año"), *((text, "x") for text in texts)])
+    paths = ("--run", easy_run, "--source", source)
+    assert command(*paths, "--out", tmp_path / "b.csv", "--spreadsheet") == 0
+    rows = read_csv(tmp_path / "b.csv", written, "utf-8-sig")
+    assert [row["tweet"] for row in rows] == [texts[0], "'" + texts[1], "'" + texts[2], texts[3]]
+    assert {row["año"] for row in rows} == {"x"}
+    assert all(row["label"] in LABELS for row in rows)
+    for name, own in (("c.csv", ","), ("d.tsv", "\t")):  # for no spreadsheet program
+        assert command(*paths, "--out", tmp_path / name) == 0
+        assert [row["tweet"] for row in read_csv(tmp_path / name, own)] == texts
+
+
+def test_a_spreadsheet_goes_on_with_the_delimiter_that_it_was_begun_with(
+    easy_run: Path,
+    one_model: library.TunedClassifier,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole, out, again = (tmp_path / name for name in ("whole.csv", "out.csv", "begun"))
+    source = tmp_path / "a.csv"
+
+    def write(delimiter: str) -> None:
+        source.write_text("".join(f"{i}{delimiter}{t}\n" for i, t in enumerate(["tweet", *TWEETS])))
+
+    paths = ("--run", easy_run, "--source", source, "--spreadsheet", "--rows_at_once", 8)
+    write(";")
+    assert command(*paths, "--out", whole) == 0
+    decode, calls = one_model._classifier.decode, []
+
+    def stopped(texts: list[str]) -> object:
+        calls.append(texts)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return decode(texts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one_model._classifier, "decode", stopped)
+        assert command(*paths, "--out", out) == 3
+    begun = tmp_path / "out.csv.parts"
+    shutil.copytree(begun, again)
+    write(",")
+    assert command(*paths, "--out", out, "--resume") == 1
+    assert "expected what it was begun with, got delimiter ; -> ,; go on with the former" in capsys.readouterr().err
+    # Before it was noted there were commas alone.
+    older = {key: value for key, value in json.loads((begun / "begun.json").read_text()).items() if key != "delimiter"}
+    (begun / "begun.json").write_text(json.dumps(older))
+    write(";")
+    assert command(*paths, "--out", out, "--resume") == 1
+    assert "got delimiter , -> ;" in capsys.readouterr().err
+    shutil.rmtree(begun)
+    shutil.copytree(again, begun)
+    assert command(*paths, "--out", out, "--resume") == 0
+    assert out.read_bytes() == whole.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

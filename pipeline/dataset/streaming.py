@@ -115,6 +115,7 @@ class Stream:
     """An open table: its ``name`` in messages, its ``kind``, its columns as far as they are known, where its texts are.
 
     ``size`` is in bytes or rows, as ``unit`` says; None where nobody knows. ``about`` says how it was understood.
+    ``delimiter`` stands between the cells of a CSV file of several columns.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Stream:
     unit: str
     _pieces: Iterator[Piece]
     _place: "_Place"
+    delimiter: str | None = None
 
     @property
     def place(self) -> int:
@@ -226,7 +228,8 @@ def open_stream(
         place.bytes, place.of = whole, opened
         pieces = _in_pieces(opened.path, column, given, rows)
         about = f"{about}, {encoding}"
-        yield Stream(opened.path, found, columns, column, about, opened.size, "B", pieces, place)
+        delimiter = layout.dialect.delimiter if found == "csv" and layout is not None and len(columns) > 1 else None
+        yield Stream(opened.path, found, columns, column, about, opened.size, "B", pieces, place, delimiter)
 
 
 def _is_blank(start: bytes) -> bool:

@@ -20,11 +20,13 @@ from pipeline.errors import PipelineError
 if TYPE_CHECKING:
     import pyarrow
 
-Kind = Literal["csv", "tsv", "spreadsheet", "jsonl", "parquet"]
+# What a spreadsheet program opens is divided by commas or by semicolons.
+Kind = Literal["csv", "tsv", "spreadsheet", "semicolons", "jsonl", "parquet"]
 
 ESCAPED = "text_escaped"
 _SUFFIXES: Mapping[str, Kind] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
-_DELIMITERS = {"csv": ",", "tsv": "\t", "spreadsheet": ","}
+_SPREADSHEETS = ("spreadsheet", "semicolons")
+_DELIMITERS = {"csv": ",", "tsv": "\t", "spreadsheet": ",", "semicolons": ";"}
 # A reader may strip the white space around a cell that has no quotes, or take a line end for that of the row.
 _TO_QUOTE = re.compile(r'[",;\t\r\n\x00]|^\s|\s$')
 _BOM = "\ufeff"
@@ -42,13 +44,14 @@ class Added:
     kind: type
 
 
-def kind_of_output(out: str, source: str, *, spreadsheet: bool) -> Kind:
+def kind_of_output(out: str, source: str, *, spreadsheet: bool, delimiter: str | None = None) -> Kind:
     """What is written, by the name of the file; ``-`` is standard output, for what goes line by line.
 
     Args:
         out: name of the file.
         source: what the input is: csv, text, json, jsonl or parquet.
         spreadsheet: whether a spreadsheet program shall open it.
+        delimiter: of the source, if it has one.
 
     Raises:
         PipelineError: rows of that source are not written so.
@@ -61,7 +64,13 @@ def kind_of_output(out: str, source: str, *, spreadsheet: bool) -> Kind:
         raise PipelineError(f"--out {out}: expected a name that ends with {', '.join(_SUFFIXES)}, or - for stdout")
     if spreadsheet and kind != "csv":
         raise PipelineError(f"--spreadsheet: expected an --out that ends with .csv, got {out}")
-    return "spreadsheet" if spreadsheet else kind
+    # Semicolons come from a program whose language has the comma in its numbers; it opens no other CSV in columns.
+    return ("semicolons" if delimiter == ";" else "spreadsheet") if spreadsheet else kind
+
+
+def delimiter_of(kind: Kind) -> str | None:
+    """What stands between the cells; None where there are no cells."""
+    return _DELIMITERS.get(kind)
 
 
 def write_lines(
@@ -89,7 +98,7 @@ def write_lines(
         return
     for row, new in zip(piece.rows, values, strict=True):
         cells = [_cell(value) for value in [*(row.values.get(name) for name in columns), *new]]
-        if kind == "spreadsheet":
+        if kind in _SPREADSHEETS:
             text = _cell(row.values.get(piece.text))
             cells = [*map(guarded, cells), _cell(guarded(text) != text)]
         file.write(_line(cells, kind))
@@ -99,13 +108,13 @@ def header(columns: Sequence[str], added: Sequence[Added], kind: Kind) -> str:
     """The line with the names of the columns; nothing for JSON Lines."""
     if kind == "jsonl":
         return ""
-    names = [*columns, *(each.name for each in added), *([ESCAPED] if kind == "spreadsheet" else [])]
-    return _BOM + _line(map(guarded, names), kind) if kind == "spreadsheet" else _line(names, kind)
+    names = [*columns, *(each.name for each in added), *([ESCAPED] if kind in _SPREADSHEETS else [])]
+    return _BOM + _line(map(guarded, names), kind) if kind in _SPREADSHEETS else _line(names, kind)
 
 
 def _line(cells: Iterable[str], kind: Kind) -> str:
     """A row of delimited text, with its end; for a spreadsheet all cells are in quotes."""
-    every = kind == "spreadsheet"
+    every = kind in _SPREADSHEETS
     quoted = ('"' + cell.replace('"', '""') + '"' if every or _TO_QUOTE.search(cell) else cell for cell in cells)
     return _DELIMITERS[kind].join(quoted) + "\n"
 

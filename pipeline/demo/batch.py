@@ -70,7 +70,7 @@ def label(
         PipelineError: the file is too large, no table, or has no column with tweets.
     """
     try:
-        total, prefix, text = _look(source, column, shelf.runs[name].text_column)
+        total, prefix, text, delimiter = _look(source, column, shelf.runs[name].text_column)
         place = Path(tempfile.mkdtemp(dir=folder))
         out = place / f"{source.stem[:80]}.labelled.csv"
         done = Counter[str]()
@@ -90,12 +90,12 @@ def label(
         counts = label_file(config, shelf.runs[name], load) or Counter()
     except PipelineError as error:
         raise PipelineError(_for_the_page(str(error), source)) from error
-    header, rows = _first(out, text, prefix)
+    header, rows = _first(out, text, prefix, delimiter)
     return Labelled(out, counts, header, rows, total)
 
 
-def _look(source: Path, column: str | None, known: str | None) -> tuple[int, str, str]:
-    """How many rows there are, what the names of added columns must begin with, and where the tweets are."""
+def _look(source: Path, column: str | None, known: str | None) -> tuple[int, str, str, str]:
+    """How many rows there are, what the names of added columns begin with, where the tweets are, what divides cells."""
     from pipeline.dataset.sources import compression_of
     from pipeline.dataset.streaming import open_stream
 
@@ -114,12 +114,12 @@ def _look(source: Path, column: str | None, known: str | None) -> tuple[int, str
             columns |= set(piece.columns)
             if rows > MAX_ROWS:
                 raise PipelineError(f"{source}: expected at most {MAX_ROWS:,} rows; use pipeline.predict for more")
-        text = stream.text
+        text, delimiter = stream.text, ";" if stream.delimiter == ";" else ","
     taken = any(name in _ADDED or name.startswith("probability_") for name in columns)
-    return rows, "predicted_" if taken else "", text
+    return rows, "predicted_" if taken else "", text, delimiter
 
 
-def _first(path: Path, text: str, prefix: str) -> tuple[list[str], list[list[str]]]:
+def _first(path: Path, text: str, prefix: str, delimiter: str) -> tuple[list[str], list[list[str]]]:
     """The tweets and answers of the first rows of what was written; tweets as they were, cut where they are long."""
     from pipeline.dataset.spreadsheet import guarded, unguarded
 
@@ -127,7 +127,7 @@ def _first(path: Path, text: str, prefix: str) -> tuple[list[str], list[list[str
     names = [guarded(text), *(prefix + name for name in _ADDED)]
     rows: list[list[str]] = []
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
+        for row in csv.DictReader(file, delimiter=delimiter):
             if len(rows) == SHOWN_ROWS:
                 break
             cells = [unguarded(row[name] or "") for name in names]

@@ -24,7 +24,7 @@ nasty = st.text(st.sampled_from("=+-@'\"\t\r\n ＝＋－＠﹦,;\u00a0\u200b\ufe
 @given(
     rows=st.lists(st.tuples(nasty, nasty), min_size=1, max_size=4),
     name=nasty.filter(lambda name: name != "text"),
-    kind=st.sampled_from(["spreadsheet", "csv", "tsv"]),
+    kind=st.sampled_from(["spreadsheet", "semicolons", "csv", "tsv"]),
 )
 def test_cells_come_back_and_none_is_a_formula(rows: list[tuple[str, str]], name: str, kind: str) -> None:
     piece = Piece("a", "text", [Row({"text": text, name: other}) for text, other in rows])
@@ -34,8 +34,8 @@ def test_cells_come_back_and_none_is_a_formula(rows: list[tuple[str, str]], name
     content = out.getvalue()
     # Line by line as a file gives them: a carriage return alone must not end a row.
     lines = io.StringIO(content.removeprefix("\ufeff"), newline="")
-    first, *read = csv.reader(lines, delimiter="\t" if kind == "tsv" else ",", strict=True)
-    if kind != "spreadsheet":
+    first, *read = csv.reader(lines, delimiter={"tsv": "\t", "semicolons": ";"}.get(kind, ","), strict=True)
+    if kind in ("csv", "tsv"):
         assert [tuple(row) for row in read] == [(*row, "Up", "0.5", "") for row in rows]
         return
     assert content.startswith('\ufeff"')
@@ -47,7 +47,7 @@ def test_cells_come_back_and_none_is_a_formula(rows: list[tuple[str, str]], name
     ]
 
 
-@pytest.mark.parametrize("kind", ["csv", "spreadsheet"])
+@pytest.mark.parametrize("kind", ["csv", "spreadsheet", "semicolons"])
 def test_a_part_that_lacks_a_column_is_laid_out_anew(tmp_path: Path, kind: str) -> None:
     pieces = [[Row({"text": "=1", "a": "x\r\ny"})], [Row({"text": '"q"\r'})], [Row({"b": "\n", "text": ""})]]
     parts = []
@@ -57,7 +57,10 @@ def test_a_part_that_lacks_a_column_is_laid_out_anew(tmp_path: Path, kind: str) 
         parts.append((tmp_path / str(i), piece.columns))
     join(parts, tmp_path / "all", ["text"], ADDED, kind)  # type: ignore[arg-type]
     with (tmp_path / "all").open(encoding="utf-8-sig", newline="") as file:
-        read = [[unguarded(cell) for cell in row][:6] for row in csv.reader(file)]
+        read = [
+            [unguarded(cell) for cell in row][:6]
+            for row in csv.reader(file, delimiter=";" if kind == "semicolons" else ",")
+        ]
     assert read == [
         ["text", "a", "b", "label", "confidence", "abstained"],
         ["=1", "x\r\ny", "", "Up", "0.25", "true"],

@@ -78,6 +78,7 @@ def test_the_column_that_the_run_was_trained_on_is_found(shelf: Shelf, tmp_path:
         patch.setitem(shelf.runs, "easy", dataclasses.replace(run, manifest={**run.manifest, "text_column": "opinión"}))
         found, _ = label(shelf, source)
     assert found.header[0] == "opinión"
+    assert found.path.read_text(encoding="utf-8-sig").startswith('"fecha";"opinión";"nota";"label";')
     assert found.rows[0][:2] == ["love it", "Positive"]
 
 
