@@ -166,8 +166,10 @@ def told(found: Words) -> str:
         said = f"No word alone carries {found.label}: without any one of them it is about as probable."
     else:
         change = math.exp(-effect)
-        times = f"{change:.2g} times" if change < 10 else "more than 10 times"
-        said = f"Without {word!r}, {found.label} would be {times} as probable. Words are left out one by one."
+        times = "more than 10" if change >= 10 else "less than 0.01" if change < 0.01 else f"{change:.2g}"
+        more = "more" if change > 1 else "less"
+        said = f"Without {word!r}, {found.label} would be {more} probable: {times} times as much. "
+        said += "Words are left out one by one."
     if found.asked < found.total:
         said += f" Only the first {found.asked} of {found.total} words were."
     return said

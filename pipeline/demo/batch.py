@@ -28,13 +28,17 @@ _ADDED = ("label", "confidence", "abstained", "reason")
 
 @dataclass(frozen=True)
 class Labelled:
-    """A labelled file: where it is, how often each thing became of a row, and the first rows with their header."""
+    """A labelled file: where it is, how often each thing became of a row, and the first rows with their header.
+
+    ``note`` says where the answers are, if not in columns of the usual names, and is empty otherwise.
+    """
 
     path: Path
     counts: Counter[str]
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     total: int
+    note: str
 
 
 class _Turns(TunedClassifier):
@@ -70,7 +74,8 @@ def label(
         PipelineError: the file is too large, no table, or has no column with tweets.
     """
     try:
-        total, prefix, text, delimiter = _look(source, column, shelf.runs[name].text_column)
+        total, columns, text, delimiter = _look(source, column, shelf.runs[name].text_column)
+        prefix, note = _prefix(columns)
         place = Path(tempfile.mkdtemp(dir=folder))
         out = place / f"{source.stem[:80]}.labelled.csv"
         done = Counter[str]()
@@ -91,11 +96,11 @@ def label(
     except PipelineError as error:
         raise PipelineError(_for_the_page(str(error), source)) from error
     header, rows = _first(out, text, prefix, delimiter)
-    return Labelled(out, counts, header, rows, total)
+    return Labelled(out, counts, header, rows, total, note)
 
 
-def _look(source: Path, column: str | None, known: str | None) -> tuple[int, str, str, str]:
-    """How many rows there are, what the names of added columns begin with, where the tweets are, what divides cells."""
+def _look(source: Path, column: str | None, known: str | None) -> tuple[int, Sequence[str], str, str]:
+    """How many rows there are, the columns, the one with the tweets, and what will stand between cells."""
     from pipeline.dataset.sources import compression_of
     from pipeline.dataset.streaming import open_stream
 
@@ -107,16 +112,33 @@ def _look(source: Path, column: str | None, known: str | None) -> tuple[int, str
         if compression_of(source, file.read(4)):  # small, and a gigabyte inside
             raise PipelineError(f"{source}: expected a CSV file, got a compressed one; unpack it")
     rows = 0
-    columns: set[str] = set()
+    columns: dict[str, None] = {}
     with open_stream(str(source), _AT_ONCE, kind="csv", text=column or None, known=known) as stream:
         for piece in stream:
             rows += len(piece)
-            columns |= set(piece.columns)
+            columns |= dict.fromkeys(piece.columns)
             if rows > MAX_ROWS:
                 raise PipelineError(f"{source}: expected at most {MAX_ROWS:,} rows; use pipeline.predict for more")
         text, delimiter = stream.text, ";" if stream.delimiter == ";" else ","
-    taken = any(name in _ADDED or name.startswith("probability_") for name in columns)
-    return rows, "predicted_" if taken else "", text, delimiter
+    return rows, list(columns), text, delimiter
+
+
+def _prefix(columns: Sequence[str]) -> tuple[str, str]:
+    """What the names of the added columns begin with, so that those of the file stay, and what is said of it."""
+
+    def taken(prefix: str) -> list[str]:
+        own = {prefix + name for name in _ADDED}
+        return [name for name in columns if name in own or name.startswith(f"{prefix}probability_")]
+
+    prefix = ""
+    while taken(prefix):
+        prefix += "predicted_"
+    if not prefix:
+        return "", ""
+    return prefix, (
+        f"The file has a column {taken('')[0]!r} of its own, which stays as it was: the answers are in the columns "
+        f"whose names begin with {prefix}."
+    )
 
 
 def _first(path: Path, text: str, prefix: str, delimiter: str) -> tuple[list[str], list[list[str]]]:
@@ -124,15 +146,15 @@ def _first(path: Path, text: str, prefix: str, delimiter: str) -> tuple[list[str
     from pipeline.dataset.spreadsheet import guarded, unguarded
 
     csv.field_size_limit(1 << 30)
-    names = [guarded(text), *(prefix + name for name in _ADDED)]
+    names = [text, *(prefix + name for name in _ADDED)]
     rows: list[list[str]] = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         for row in csv.DictReader(file, delimiter=delimiter):
             if len(rows) == SHOWN_ROWS:
                 break
-            cells = [unguarded(row[name] or "") for name in names]
+            cells = [unguarded(row[guarded(name)] or "") for name in names]
             rows.append([cell if len(cell) <= _CELL else cell[:_CELL] + " …" for cell in cells])
-    return [text, *_ADDED], rows
+    return names, rows
 
 
 def _for_the_page(message: str, source: Path) -> str:
@@ -143,6 +165,7 @@ def _for_the_page(message: str, source: Path) -> str:
         "type the name of the column with the text",
         message,
     )
+    message = message.replace("which --spreadsheet adds", "which is added")
     return message.replace("--encoding", "encoding, such as UTF-8")
 
 

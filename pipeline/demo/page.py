@@ -194,6 +194,7 @@ def _file_tab(shelf: Shelf, run: gr.Dropdown) -> None:
                 lambda done, total: progress((done, total), unit="tweets"),
             )  # fmt: skip
         shares = _bars(batch.shares(found, shelf.runs[name].task.labels), heading=False)
+        shares += f"<p>{html.escape(found.note)}</p>" if found.note else ""
         rows = {"headers": list(found.header), "data": [list(row) for row in found.rows]}
         return [gr.update(visible=True), shares, str(found.path), rows]
 

@@ -91,9 +91,15 @@ def test_words_are_marked_by_what_they_do() -> None:
     assert [kind for _, kind in answers.marked(found)] == [
         "strongly for",  "for", None, "against", "strongly against",
     ]  # fmt: skip
-    assert answers.told(found) == (
-        "Without 'e', Positive would be more than 10 times as probable. Words are left out one by one."
-    )
+    behind = "Words are left out one by one."
+    assert answers.told(found) == f"Without 'e', Positive would be more probable: more than 10 times as much. {behind}"
+    for effect, said in (
+        (0.174, "less probable: 0.84 times as much"),
+        (-0.7, "more probable: 2 times as much"),
+        (9, "less probable: less than 0.01 times as much"),
+    ):
+        alone = answers.Words("muy bueno", [("¡pésimo!", effect)], 1, 1)
+        assert answers.told(alone) == f"Without '¡pésimo!', muy bueno would be {said}. {behind}"
     assert "No word alone" in answers.told(answers.Words("Positive", [("a", 0.01)], 1, 1))
 
 

@@ -18,6 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.predictions import Prediction
 
 FORMULA = "=HYPERLINK(1)"
+ANSWERED = ("label", "confidence", "abstained", "reason")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_every_row_of_a_file_comes_back_formula_safe(shelf: Shelf, tmp_path: Pat
     assert len(rows) == found.total == len(found.rows) == len(texts)
     assert [row["tweet"] for row in rows][18:] == ["'" + FORMULA, "", "<b>bold</b>"]
     assert [row[0] for row in found.rows] == texts
-    assert found.header == ["tweet", "label", "confidence", "abstained", "reason"]
+    assert found.header == ["tweet", *ANSWERED]
     assert rows[19]["reason"].startswith("empty")
     assert told == [(16, 21), (21, 21)]
     shares = batch.shares(found, ("Negative", "Neutral", "Positive"))
@@ -63,6 +64,27 @@ def test_a_column_called_label_stays(shelf: Shelf, tmp_path: Path) -> None:
     found, _ = label(shelf, source, "post")
     assert found.path.read_text(encoding="utf-8-sig").startswith('"label","post","predicted_label"')
     assert found.rows[0][:2] == ["love it", "Positive"]
+    assert list(found.header) == ["post", *(f"predicted_{name}" for name in ANSWERED)]
+    assert found.note == (
+        "The file has a column 'label' of its own, which stays as it was: the answers are in the columns whose names "
+        "begin with predicted_."
+    )
+    source.write_text("label\tpredicted_reason\tpost\nold\tmine\tlove it\n", encoding="utf-8")
+    found, _ = label(shelf, source, "post")
+    with found.path.open(encoding="utf-8-sig", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["label"], row["predicted_reason"]) == ("old", "mine")
+    assert row["predicted_predicted_label"] == found.rows[0][1] == "Positive"
+    source.write_text("post\tlabels\nlove it\t1\n", encoding="utf-8")
+    assert label(shelf, source, "post")[0].note == ""
+
+
+def test_a_column_that_marks_formulas_stays_too(shelf: Shelf, tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "a.csv", TWEETS[:3])
+    found, _ = label(shelf, source)
+    with pytest.raises(PipelineError, match="'text_escaped', which is added; rename it") as refused:
+        label(shelf, found.path)
+    assert "--" not in str(refused.value)
 
 
 def test_the_column_that_the_run_was_trained_on_is_found(shelf: Shelf, tmp_path: Path) -> None:
