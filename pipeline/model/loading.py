@@ -234,7 +234,7 @@ def set_mode(model: Any, *, training: bool) -> None:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keeps harmless chatter of the libraries off the screen while weights load."""
-    level = transformers_logging.get_verbosity()
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
@@ -243,4 +243,5 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         transformers_logging.set_verbosity(level)
-        transformers_logging.enable_progress_bar()
+        if bars:  # else it is a block within another
+            transformers_logging.enable_progress_bar()

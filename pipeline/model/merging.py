@@ -83,8 +83,7 @@ def load_adapter(run: Run, folder: Path, device: str) -> tuple[Classifier, Place
 def load_gguf(run: Run, path: Path, device: str) -> tuple[Classifier, Placement]:
     """A GGUF file, its weights and its tokenizer, as transformers reads it, and where it computes."""
     placement = place("fp32", device)
-    with quiet():
-        model, tokenizer = read_gguf(path, placement.dtype)
+    model, tokenizer = read_gguf(path, placement.dtype)
     encoder = Encoder(ready_tokenizer(tokenizer, path.name), run.task, run.manifest["max_length"])
     return Classifier(model.to(placement.device).eval(), encoder), placement
 

