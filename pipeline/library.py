@@ -35,6 +35,9 @@ def load_classifier(
     """
     _refuse_other("precision", precision, Precision)
     _refuse_other("device", device, Device)
+    from pipeline.model.device import check_device
+
+    check_device(device)
     from pipeline.model.classifier import load_classifier as load
 
     found = run if isinstance(run, Run) else Run.load(run)

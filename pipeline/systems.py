@@ -139,6 +139,9 @@ def answers_of_run(config: "EvaluateConfig") -> Answers:
     others, files = _from_files(config, [row.id for row in rows["test"]], run.task, dataset.manifest)
 
     log.info("loading PyTorch and transformers")
+    from pipeline.model.device import check_device
+
+    check_device(config.device)
     from pipeline.model.classifier import load_classifier
 
     started = time.monotonic()

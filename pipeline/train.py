@@ -174,6 +174,7 @@ def train(config: TrainConfig) -> Path | None:
     if config.resume and os.path.exists(out / MANIFEST):  # noqa: PTH110 - no error where the name cannot be
         return _finished(config) if _first() else None
     from pipeline.model.base import check_base_model  # loads no library
+    from pipeline.model.device import check_device
 
     check_base_model(config.base_model)
     dataset = PreparedDataset.load(config.dataset)
@@ -187,6 +188,7 @@ def train(config: TrainConfig) -> Path | None:
             _claim(config, lock)
 
         log.info("loading PyTorch and transformers")
+        check_device(config.device)
         from pipeline.model.base import resolve_base_model
         from pipeline.model.checkpoints import newest
         from pipeline.model.encoding import Encoder

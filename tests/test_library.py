@@ -1,6 +1,7 @@
 """A run as a Python object: what it answers to texts, in scikit-learn's tools, and how answers are read."""
 
 import runpy
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,8 @@ import pandas
 import pytest
 from predicting import LABELS, TWEETS
 
-from pipeline import library
+import app
+from pipeline import evaluate, library, train
 from pipeline.errors import PipelineError
 from pipeline.predictions import Reading
 
@@ -70,6 +72,27 @@ def test_options_that_do_not_exist_are_refused(easy_run: Path, one_model: librar
     for call in (one_model.as_estimator, lambda **options: one_model.predict(["a"], **options)):
         with pytest.raises(PipelineError, match="decoding: expected one of generate, loglikelihood; got 'x'"):
             call(decoding="x")  # type: ignore[arg-type]
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_the_other_libraries_load(
+    easy_run: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for name in ("loading", "classifier", "checkpoints", "encoding"):
+        monkeypatch.setitem(sys.modules, f"pipeline.model.{name}", None)  # to import it is an error
+    said = "--device cuda: this PyTorch sees no CUDA GPU; use --device cpu, or see pipeline.doctor"
+    with pytest.raises(PipelineError, match=said):
+        library.load_classifier(easy_run, device="cuda")
+    commands = {
+        train.main: ["--dataset", prepared, "--out", tmp_path / "run"],
+        evaluate.main: ["--run", easy_run, "--out", tmp_path / "report"],
+        app.main: ["--run", easy_run, "--port", 0],
+    }
+    for main, options in commands.items():
+        with pytest.raises(SystemExit):
+            main([*map(str, options), "--device", "cuda"])
+        assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_copies_are_decoded_once(

@@ -53,9 +53,16 @@ class Loaded:
 
 
 class Shelf:
-    """Runs by name, one of them loaded at a time; threads take turns."""
+    """Runs by name, one of them loaded at a time; threads take turns.
+
+    Raises:
+        PipelineError: there is no such device.
+    """
 
     def __init__(self, runs: Mapping[str, Run], *, precision: "Precision" = "auto", device: "Device" = "auto") -> None:
+        from pipeline.model.device import check_device
+
+        check_device(device)
         self.runs = runs
         self.names = list(runs)
         self._options: dict[str, Any] = {"precision": precision, "device": device}

@@ -17,6 +17,7 @@ from pipeline.artifacts import read_json
 from pipeline.errors import PipelineError, first_line
 from pipeline.families import Name, recognise
 from pipeline.model.base import EMBEDDED, BaseModel
+from pipeline.model.device import check_device
 from pipeline.model.shortage import is_out_of_memory
 
 
@@ -45,8 +46,7 @@ def place(precision: str, device: str) -> Placement:
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise PipelineError("--device cuda: this PyTorch sees no CUDA GPU; use --device cpu, or see pipeline.doctor")
+    check_device(device)
     if precision == "auto":
         precision = "bf16" if has_native_bf16(device) else "fp32"
     # There is no fp16: it would need loss scaling and autocast, and then training and decoding would be two functions.
