@@ -135,7 +135,7 @@ def test_what_cannot_be_labelled_is_one_line_without_folders(
 def _zstd(content: bytes) -> bytes:
     import pyarrow
 
-    return pyarrow.compress(content, codec="zstd", asbytes=True)
+    return bytes(pyarrow.compress(content, codec="zstd", asbytes=True))
 
 
 def test_the_newest_report_on_a_run_is_found(
