@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mcp
+import mcp.client.streamable_http as streamable_http
 import pytest
 from demo_server import get, served
 
@@ -92,20 +94,16 @@ def test_the_api_answers_and_refuses(address: str, judged: tuple[Path, Path], ea
     assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/classify"]
 
 
-def test_nothing_of_a_file_that_is_sent_is_logged(easy_run: Path, tmp_path: Path) -> None:
-    with served("--run", easy_run, home=tmp_path) as (url, _):
+def test_nothing_of_a_file_is_logged_and_it_stops_at_once_while_it_labels_one(easy_run: Path, tmp_path: Path) -> None:
+    rows = b"".join(b"%d %s\n" % (i, b"word " * 180) for i in range(1000))
+    store = tmp_path / "store"
+    store.mkdir()
+    with served("--run", easy_run, home=tmp_path, TMPDIR=str(store)) as (url, _):
         answer = label_file(url, b"secret name.csv", b"secret tweet\nso sad\nlove it\n", "easy")
         assert [row[0] for row in answer[3]["data"]][-2:] == ["so sad", "love it"]
         (said,) = tmp_path.glob("app-*.txt")
         assert "the demo is at" in said.read_text()
         assert "secret" not in said.read_text()
-
-
-def test_it_stops_at_once_while_it_labels_a_file(easy_run: Path, tmp_path: Path) -> None:
-    rows = b"".join(b"%d %s\n" % (i, b"word " * 180) for i in range(1000))
-    store = tmp_path / "store"
-    store.mkdir()
-    with served("--run", easy_run, home=tmp_path, TMPDIR=str(store)) as (url, _):
         send_file(url, b"long.csv", b"tweet\n" + rows, "easy")
         while not list(store.rglob("part-*")):
             time.sleep(0.01)
@@ -154,36 +152,37 @@ def test_the_page_and_the_report_come_with_policies(address: str, judged: tuple[
     assert get(address, Host="evil.example")[0] == 421
 
 
+async def call_tool(url: str) -> dict[str, Any]:
+    """What the only tool of a demo says."""
+    opened = streamable_http.streamablehttp_client(f"{url}gradio_api/mcp/", headers={"Authorization": HEADER})
+    async with opened as (read, write, _), mcp.ClientSession(read, write) as session:
+        await session.initialize()
+        (tool,) = (await session.list_tools()).tools
+        answer = await session.call_tool(tool.name, {"tweet": "so happy"})
+        (said,) = answer.content
+        assert isinstance(said, mcp.types.TextContent)
+        return dict(ast.literal_eval(said.text))
+
+
+@pytest.mark.thorough
 def test_a_language_model_may_call_it_as_a_tool(easy_run: Path, tmp_path: Path) -> None:
-    mcp = pytest.importorskip("mcp", reason="needs the package mcp")
-    client = pytest.importorskip("mcp.client.streamable_http")
-
-    async def call(url: str) -> Any:
-        opened = client.streamablehttp_client(f"{url}gradio_api/mcp/", headers={"Authorization": HEADER})
-        async with opened as (read, write, _), mcp.ClientSession(read, write) as session:
-            await session.initialize()
-            (tool,) = (await session.list_tools()).tools
-            return await session.call_tool(tool.name, {"tweet": "so happy"})
-
-    (tmp_path / "secret").write_text(PASSWORD)
-    for more in ((), ("--auth", "secret")):
-        with served("--run", easy_run, "--mcp", *more, home=tmp_path) as (url, _):
-            answer = asyncio.run(call(url))
-            assert ast.literal_eval(answer.content[0].text)["label"] == "Positive"
-            assert get(f"{url}gradio_api/mcp/", b"{}", Host="evil.example")[0] == 421
+    with served("--run", easy_run, "--mcp", home=tmp_path) as (url, _):
+        assert asyncio.run(call_tool(url))["label"] == "Positive"
 
 
-def test_a_password_is_asked_for(easy_run: Path, tmp_path: Path) -> None:
+def test_a_password_is_asked_for_by_page_api_and_tool(easy_run: Path, tmp_path: Path) -> None:
     from gradio_client import Client
 
     (tmp_path / "secret").write_text(PASSWORD + "\n")
-    with served("--run", easy_run, "--auth", "secret", home=tmp_path) as (url, process):
-        assert get(url)[0] == get(f"{url}gradio_api/info")[0] == 401
+    with served("--run", easy_run, "--mcp", "--auth", "secret", home=tmp_path) as (url, process):
+        assert [get(url + path)[0] for path in ("", "gradio_api/info", "gradio_api/mcp/")] == [401] * 3
         assert get(url, Authorization=HEADER)[0] == 200
         client = Client(
             url, verbose=False, httpx_kwargs={"auth": tuple(PASSWORD.split(":"))}, headers={"Authorization": HEADER}
         )
         assert client.predict("so happy", api_name="/classify")["label"] == "Positive"
+        assert asyncio.run(call_tool(url))["label"] == "Positive"
+        assert get(f"{url}gradio_api/mcp/", b"{}", Host="evil.example")[0] == 421
         shown = Path(f"/proc/{process}/cmdline")
         assert not shown.exists() or "long enough" not in shown.read_text()
 
