@@ -3,6 +3,7 @@
 ``python app.py --run data/runs/sample``. What is shown and how it is served is in ``pipeline/demo``.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,11 @@ def serve(config: AppConfig) -> Path | None:
     """
     if not 0 <= config.port <= 65535:
         raise PipelineError(f"--port: expected a number from 0 to 65535, got {config.port}")
+    for name in config.hosts:
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise PipelineError(
+                f"--hosts: expected names such as demo.example.org, without https:// or port, got {name}"
+            )
     if config.share and config.auth is None:
         raise PipelineError("--share: expected --auth with it; the link leads to this machine from everywhere")
     from pipeline.demo import serving

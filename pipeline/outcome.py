@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.artifacts import TRAINING_LOG, Row, Run, read_jsonl
-from pipeline.errors import PipelineError
 
 log = logging.getLogger("pipeline.train")
 
@@ -20,10 +19,7 @@ def warn_of_language(base_model: str, texts: Sequence[str]) -> None:
         return
     from pipeline.dataset.languages import main_language, name_of_language
 
-    try:
-        language = main_language(texts)
-    except PipelineError:  # the library that tells languages is an extra, and nothing here needs it
-        return
+    language = main_language(texts)
     if language not in ("", "en"):
         log.warning(
             "the texts seem to be %s; the embedded model knows English for the most part: --base_model takes a "

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import PipelineError
-
 # Links, names and tickers have no language.
 _NAMES = re.compile(r"https?://\S+|[@#$]\w+")
 # A language is one of the training tweets' own if so many of them are in it; below that it is a slip of the detector.
@@ -42,11 +40,7 @@ class Languages:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> "Languages":
-        """The languages that 2 % of the texts or more are in; with many texts an even selection of them is looked at.
-
-        Raises:
-            PipelineError: py3langid is not installed.
-        """
+        """The languages that 2 % of the texts or more are in; of many texts an even selection is looked at."""
         step = max(1, len(texts) // _LOOKED_AT)
         found = Counter(language for text in texts[::step] if (language := _language(text)[0]) != _NO_LANGUAGE)
         return cls(tuple(name for name, n in found.most_common() if n >= _OWN_SHARE * found.total()))
@@ -59,11 +53,7 @@ class Languages:
 
 
 def main_language(texts: Sequence[str], *, looked_at: int = 200) -> str:
-    """The code of the language that more than half of the texts are surely in; empty where there is none, or too few.
-
-    Raises:
-        PipelineError: py3langid is not installed.
-    """
+    """The code of the language that more than half of the texts are surely in; empty where none is, or of few texts."""
     chosen = texts[:: max(1, len(texts) // looked_at)]
     sure = Counter(language for language, probability in map(_language, chosen) if probability > _SURE)
     language, n = max(sure.items(), key=lambda item: item[1], default=("", 0))
@@ -86,11 +76,6 @@ def _language(text: str) -> tuple[str, float]:
 
 @functools.cache
 def _identifier() -> Any:
-    try:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-    except ImportError as error:
-        raise PipelineError(
-            "py3langid is not installed, which tells the language of new tweets; pip install -e '.[distill]' in the "
-            "clone"
-        ) from error
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artifacts import MANIFEST, Report, Run, read_jsonl
+from pipeline.artifacts import MANIFEST, Report, Run, read_json, read_jsonl
 from pipeline.demo.answers import MAX_CHARACTERS
 from pipeline.errors import PipelineError
 from pipeline.task import SENTIMENT_LABELS
@@ -102,7 +102,8 @@ def _errors(run: Run, report: Report) -> list[Mapping[str, object]]:
     labels = run.task.labels
     try:
         rows = read_jsonl(report.verified("predictions.jsonl"))
-        wrong, _ = in_order(rows, labels, "tuned", ordered=labels == SENTIMENT_LABELS)
+        ordered = bool(read_json(report.verified("metrics.json"))["ordered"])
+        wrong, _ = in_order(rows, labels, "tuned", ordered=ordered)  # as on the report's page
     except (PipelineError, KeyError, TypeError):  # a report that is damaged, or older than this code, has no examples
         return []
     usable = {row["input"]: row for row in reversed(wrong) if 0 < len(row["input"]) <= MAX_CHARACTERS}

@@ -263,7 +263,7 @@ def api_lines(address: str, *, mcp: bool) -> str:
         else "\n\n`--mcp` serves the same as a tool for language models."
     )
     return (
-        "One tweet in, and out come `label`, `confidence`, `probabilities`, `completion`, `abstained` and `reason`. "
+        "One tweet in; out come `label`, `confidence`, `probabilities`, `completion`, `abstained`, `reason`, `run`. "
         f'Behind a password, `Client(..., httpx_kwargs={{"auth": ("user", "password")}})` and `curl -u user`.'
         f"\n\n## Python\n\n```python\n{python}\n```\n\n## curl\n\n```bash\n{curl}\n```{tool}"
     )

@@ -209,6 +209,8 @@ def test_what_cannot_be_is_refused_in_a_line(
     (tmp_path / "short").write_text("ann:short")
     assert "expected --auth with it" in refused(capsys, "--run", easy_run, "--share")
     assert "0 to 65535" in refused(capsys, "--run", easy_run, "--port", 70_000)
+    for name in ("https://demo.example.org", "demo.example.org:443"):
+        assert f"without https:// or port, got {name}" in refused(capsys, "--run", easy_run, "--hosts", name)
     assert "no such folder" in refused(capsys, "--run", tmp_path / "none")
     for given in ("env:SECRET", "env:NONE", tmp_path / "short", tmp_path / "none"):
         said = refused(capsys, "--run", easy_run, "--auth", given)
