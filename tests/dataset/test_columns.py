@@ -39,7 +39,7 @@ def test_usual_names_are_found(names: tuple[str, ...], found: Columns) -> None:
             ("headline", "label"),
             "the text, got none .* 'headline', 'label'; give --text_column NAME, or FILE=LABEL where",
         ),
-        (("headline",), r"the text, got none of the usual names \(as text, tweet, .*, review\) among"),
+        (("headline",), r"the text and one with the label, got none of the usual names \(as text, .*\) among"),
         (("text",), "the label, got none .* 'text'; give --label_column NAME, or FILE=LABEL where"),
     ],
 )
