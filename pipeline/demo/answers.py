@@ -21,14 +21,16 @@ MAX_WORDS = 40
 # How far a word must move the label's log-probability to be marked, and to be marked as strong: by a tenth of the
 # probability, and by a third or more.
 _MARKED, _STRONG = 0.1, 0.5
+NO_LABEL = "no label"
 # In the order of the legend.
 EFFECTS = ("strongly for", "for", "against", "strongly against")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A system's answer as the page shows it: each label's probability, and what there is to say of it."""
+    """A system's answer as the page shows it: the label or that it is none, each label's probability, and a note."""
 
+    label: str
     probabilities: Mapping[str, float]
     note: str
 
@@ -75,12 +77,13 @@ def untuned(classifier: "Classifier", text: str) -> "Decoded":
 
 def of_tuned(decoded: "Decoded", prediction: Prediction, threshold: float | None, why_none: str) -> Answer:
     """The tuned model's answer for the page; ``why_none`` tells why there is no threshold, where there is none."""
-    return Answer(decoded.probabilities, f"{_read(decoded)} {_sure(prediction, threshold, why_none)}{_cut(decoded)}")
+    note = f"{_read(decoded)} {_sure(prediction, threshold, why_none)}{_cut(decoded)}"
+    return Answer(decoded.generate or NO_LABEL, decoded.probabilities, note)
 
 
 def of_untuned(decoded: "Decoded") -> Answer:
     """The untuned model's answer for the page."""
-    return Answer(decoded.probabilities, _read(decoded))
+    return Answer(decoded.generate or NO_LABEL, decoded.probabilities, _read(decoded))
 
 
 def of_bag(bag: "Future[Bag]", text: str) -> Answer:
@@ -88,8 +91,9 @@ def of_bag(bag: "Future[Bag]", text: str) -> Answer:
     try:
         (found,) = bag.result()([text])
     except PipelineError as error:
-        return Answer({}, f"Not there: {error}")
-    return Answer(found["probabilities"], "Counts words and runs of characters, fitted on the run's training tweets.")
+        return Answer("", {}, f"Not there: {str(error).partition(';')[0]}.")  # what to do is for a command's options
+    note = "Counts words and runs of characters, fitted on the run's training tweets."
+    return Answer(found["predicted"], found["probabilities"], note)
 
 
 def _read(decoded: "Decoded") -> str:

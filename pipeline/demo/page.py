@@ -71,9 +71,6 @@ def _tweet_tab(shelf: Shelf, run: gr.Dropdown, examples: Mapping[str, evaluation
         max_length=answers.MAX_CHARACTERS, submit_btn=False, elem_id="tweet",
     )  # fmt: skip
     button = gr.Button("Classify", variant="primary", elem_id="classify")
-    samples = gr.Dataset(
-        components=[gr.Textbox(visible=False)], type="index", elem_id="examples", **_samples(examples[shelf.names[0]])
-    )
     with gr.Column(visible=False, elem_id="results") as results:
         with gr.Row(equal_height=True, elem_id="systems"):
             systems = [part for heading in ("Tuned", "Untuned", "TF-IDF") for part in _card(heading)]
@@ -84,10 +81,13 @@ def _tweet_tab(shelf: Shelf, run: gr.Dropdown, examples: Mapping[str, evaluation
                 show_inline_category=False, elem_id="words",
             )  # fmt: skip
             told = gr.Textbox(label="The strongest word", show_label=False, interactive=False, elem_classes="note")
+    samples = gr.Dataset(
+        components=[gr.Textbox(visible=False)], type="index", elem_id="examples", **_samples(examples[shelf.names[0]])
+    )
 
     def answer(text: str, name: str) -> Iterator[list[Any]]:
         """The tuned model's answer at once, the others as they come."""
-        shown: list[Any] = [gr.update(visible=True), *[_bars({}), _WAIT] * 3, [], _WAIT]
+        shown: list[Any] = [gr.update(visible=True), *[_bars({}, ""), _WAIT] * 3, [], _WAIT]
         with _plainly():
             text = answers.checked(text)
             with shelf.open(name) as loaded:
@@ -125,7 +125,7 @@ def _card(heading: str) -> tuple[gr.Markdown, gr.Textbox]:
     with gr.Column(min_width=240, elem_classes="card"):
         gr.Markdown(f"## {heading}")
         return (
-            gr.Markdown(_bars({})),
+            gr.Markdown(_bars({}, "")),
             gr.Textbox(
                 label=f"{heading}: what it said", show_label=False, interactive=False, max_lines=6, elem_classes="note"
             ),
@@ -133,11 +133,11 @@ def _card(heading: str) -> tuple[gr.Markdown, gr.Textbox]:
 
 
 def _shown(answer: Answer) -> tuple[str, str]:
-    return _bars(answer.probabilities), without_home(answer.note)
+    return _bars(answer.probabilities, answer.label), without_home(answer.note)
 
 
-def _bars(shares: Mapping[str, float], *, heading: bool = True) -> str:
-    """The likeliest label, and a bar for each in the order of the task; of a tweet or a model's answer nothing."""
+def _bars(shares: Mapping[str, float], said: str | None = None) -> str:
+    """What was said, and a bar for each label in the order of the task; of a tweet or a model's answer nothing."""
     top = max(shares, key=shares.__getitem__, default="")
     lines = "".join(
         f'<li class="{"top" if name == top else "other"}"><span class="name">{html.escape(name)}</span>'
@@ -145,8 +145,9 @@ def _bars(shares: Mapping[str, float], *, heading: bool = True) -> str:
         f'<span class="share">{share:.0%}</span></li>'
         for name, share in shares.items()
     )
-    said = f'<p class="answer" role="status">{html.escape(top)}</p>' if heading else ""
-    return f'<div class="bars">{said}{f"<ul>{lines}</ul>" if lines else ""}</div>'
+    kind = "answer none" if said == answers.NO_LABEL else "answer"
+    heading = "" if said is None else f'<p class="{kind}" role="status">{html.escape(said)}</p>'
+    return f'<div class="bars">{heading}{f"<ul>{lines}</ul>" if lines else ""}</div>'
 
 
 def _samples(examples: evaluations.Examples) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def _samples(examples: evaluations.Examples) -> dict[str, Any]:
 def _file_tab(shelf: Shelf, run: gr.Dropdown) -> None:
     """A file of tweets: counts, the first rows, and all of it to take home."""
     gr.Markdown(
-        f"A CSV or TSV file with a column of tweets, at most {batch.MAX_ROWS:,} rows and {batch.MAX_BYTES:,} bytes; "
+        f"A CSV or TSV file with a column of tweets, at most {batch.MAX_ROWS:,} rows and {batch.MAX_BYTES >> 20} MiB; "
         "`python -m pipeline.predict` takes files of any size. No row is lost: what cannot be used has a reason. What "
         "you take home opens in a spreadsheet without a tweet becoming a formula. Files are kept for an hour or two."
     )
@@ -177,12 +178,12 @@ def _file_tab(shelf: Shelf, run: gr.Dropdown) -> None:
     with gr.Column(visible=False, elem_id="labelled") as results:
         with gr.Column(elem_classes="card"):
             gr.Markdown("## What became of the rows")
-            counts = gr.Markdown(_bars({}, heading=False), elem_id="counts")
+            counts = gr.Markdown(_bars({}), elem_id="counts")
         download = gr.DownloadButton("Download the labelled file", elem_id="download")
         table = gr.Dataframe(
             label=f"The first {batch.SHOWN_ROWS} rows", interactive=False, wrap=True, datatype="str", elem_id="rows",
             max_height=480, buttons=[],
-            column_widths=["320px", "110px", "110px", "110px", "230px"],
+            column_widths=["320px", "110px", "110px", "110px", "300px"],
         )  # fmt: skip
 
     def label(path: str | None, named: str, name: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008 - how Gradio hands it over
@@ -193,7 +194,7 @@ def _file_tab(shelf: Shelf, run: gr.Dropdown) -> None:
                 shelf, shelf.name(name), Path(path), named.strip() or None, Path(path).parent,
                 lambda done, total: progress((done, total), unit="tweets"),
             )  # fmt: skip
-        shares = _bars(batch.shares(found, shelf.runs[name].task.labels), heading=False)
+        shares = _bars(batch.shares(found, shelf.runs[name].task.labels))
         shares += f"<p>{html.escape(found.note)}</p>" if found.note else ""
         rows = {"headers": list(found.header), "data": [list(row) for row in found.rows]}
         return [gr.update(visible=True), shares, str(found.path), rows]

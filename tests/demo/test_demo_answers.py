@@ -56,9 +56,10 @@ def test_an_unsure_answer_is_marked_below_the_runs_threshold() -> None:
 
 
 def test_an_answer_that_is_no_label_says_so() -> None:
-    note = answers.of_untuned(made(-9.0, -9.0, -9.0, completion="Well, I'd say")).note
-    assert "no label" in note
-    assert f"{3 * math.exp(-9.0):.1%}" in note
+    answer = answers.of_untuned(made(-9.0, -9.0, -9.0, completion="Well, I'd say"))
+    assert answer.label == "no label"
+    assert "which is no label" in answer.note
+    assert f"{3 * math.exp(-9.0):.1%}" in answer.note
 
 
 def test_the_effect_of_a_word_is_what_leaving_it_out_takes(at_hand: Loaded) -> None:
@@ -122,8 +123,9 @@ def test_without_the_data_set_there_is_no_tfidf_and_it_says_why(easy_run: Path, 
     (moved / "manifest.json").write_text(json.dumps(manifest))
     with Shelf({"moved": Run.load(moved)}).open() as found:
         answer = answers.of_bag(found.bag, "love it")
-    assert answer.probabilities == {}
+    assert (answer.label, answer.probabilities) == ("", {})
     assert "gone" in answer.note
+    assert "--" not in answer.note  # the demo has no option for it
 
 
 def test_one_model_is_in_memory_at_a_time(easy_run: Path, tmp_path: Path) -> None:
