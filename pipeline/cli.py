@@ -20,12 +20,12 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jsonargparse
 
 from pipeline.errors import PipelineError, did_you_mean
-from pipeline.helppage import EXIT_CODES, HelpFormatter, lay_out
+from pipeline.helppage import EXIT_CODES, HelpFormatter, lay_out, words_of
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 Config = TypeVar("Config")
@@ -292,11 +292,7 @@ def _plain(message: str, kinds: Mapping[str, Any]) -> str:
 
 def _expected(kind: Any) -> str:
     """What an option of this type takes: its choices, or what kind of value."""
-    parts = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
-    words: list[str] = []
-    for part in parts:
-        origin = typing.get_origin(part)
-        words += map(str, typing.get_args(part)) if origin is Literal else _TYPES.get(origin or part, ("a value",))
+    words = words_of(kind, _TYPES, ("a value",))
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 

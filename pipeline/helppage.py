@@ -61,7 +61,7 @@ _COMMON = {
     "help": "Show this page and stop.",
     "print_config": "Show all options as they would be used, as YAML that --config takes, and stop.",
 }
-_NUMBERS: Mapping[Any, str] = {int: "N", float: "X"}
+_FEW: Mapping[Any, tuple[str, ...]] = {bool: ("true", "false"), int: ("N",), float: ("X",)}
 
 
 def _kind(action: argparse.Action) -> Any:
@@ -71,14 +71,18 @@ def _kind(action: argparse.Action) -> Any:
 
 def _values(kind: Any) -> str:
     """What may be given, where it is a number or one of few."""
+    words = words_of(kind, _FEW, ())
+    return f"{{{','.join(words)}}}" if len(words) > 1 else "".join(words)
+
+
+def words_of(kind: Any, known: Mapping[Any, tuple[str, ...]], otherwise: tuple[str, ...]) -> list[str]:
+    """The words for what an option of a type takes: its choices, and what is known of the parts of the type."""
     parts = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
     words: list[str] = []
     for part in parts:
-        if typing.get_origin(part) is Literal:
-            words += map(str, typing.get_args(part))
-        else:
-            words += ("true", "false") if part is bool else filter(None, [_NUMBERS.get(part)])
-    return f"{{{','.join(words)}}}" if len(words) > 1 else "".join(words)
+        origin = typing.get_origin(part)
+        words += map(str, typing.get_args(part)) if origin is Literal else known.get(origin or part, otherwise)
+    return words
 
 
 def _written(value: Any) -> str:

@@ -8,8 +8,6 @@ from pipeline.artifacts import TRAINING_LOG, Row, Run, read_jsonl
 
 log = logging.getLogger("pipeline.train")
 
-_MANY_UNPARSED = 0.1
-
 
 def warn_of_language(base_model: str, texts: Sequence[str]) -> None:
     """Says it where the embedded model is to be tuned on texts that are surely in a language that it hardly knows."""
@@ -31,7 +29,7 @@ def warn_of_language(base_model: str, texts: Sequence[str]) -> None:
 def tell_outcome(run: Run, validation: Sequence[Row], *, selected_by: str) -> None:
     """Says what a finished training came to, and what whoever looks at nothing else has to know."""
     from pipeline.scoring.training_curves import training_curves
-    from pipeline.scoring.training_sentence import warnings
+    from pipeline.scoring.training_sentence import MANY_UNPARSED, warnings
 
     result = run.manifest["result"]
     log.info(
@@ -42,7 +40,7 @@ def tell_outcome(run: Run, validation: Sequence[Row], *, selected_by: str) -> No
     )  # fmt: skip
     if result["shortened"]:
         log.info("%d training tweets were cut to fit max_length %d", result["shortened"], run.manifest["max_length"])
-    if result["unparsed_rate"] > _MANY_UNPARSED:
+    if result["unparsed_rate"] > MANY_UNPARSED:
         log.warning(
             "%.0f %% of its answers on validation are no label: it has not learnt the task; train longer (--epochs, "
             "--max_steps) or with more tweets",

@@ -68,9 +68,9 @@ def kind_of_output(out: str, source: str, *, spreadsheet: bool, delimiter: str |
     return ("semicolons" if delimiter == ";" else "spreadsheet") if spreadsheet else kind
 
 
-def delimiter_of(kind: Kind) -> str | None:
-    """What stands between the cells; None where there are no cells."""
-    return _DELIMITERS.get(kind)
+def delimiter_of(kind: Kind) -> str:
+    """What stands between the cells of delimited text."""
+    return _DELIMITERS[kind]
 
 
 def write_lines(

@@ -103,6 +103,7 @@ def _look(source: Path, column: str | None, known: str | None) -> tuple[int, Seq
     """How many rows there are, the columns, the one with the tweets, and what will stand between cells."""
     from pipeline.dataset.sources import compression_of
     from pipeline.dataset.streaming import open_stream
+    from pipeline.dataset.writing import delimiter_of, kind_of_output
 
     if source.suffix.lower() not in SUFFIXES:
         raise PipelineError(f"{source}: expected a file that ends with {' or '.join(SUFFIXES)}")
@@ -119,8 +120,8 @@ def _look(source: Path, column: str | None, known: str | None) -> tuple[int, Seq
             columns |= dict.fromkeys(piece.columns)
             if rows > MAX_ROWS:
                 raise PipelineError(f"{source}: expected at most {MAX_ROWS:,} rows; use pipeline.predict for more")
-        text, delimiter = stream.text, ";" if stream.delimiter == ";" else ","
-    return rows, list(columns), text, delimiter
+        kind = kind_of_output(f"{source.stem}.csv", stream.kind, spreadsheet=True, delimiter=stream.delimiter)
+        return rows, list(columns), stream.text, delimiter_of(kind)
 
 
 def _prefix(columns: Sequence[str]) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.scoring.training_sentence import brief, limit, sentences
+from pipeline.scoring.training_sentence import brief, last_rise, limit, sentences
 
 _UNKNOWN_NOISE = 0.02  # where the prepared data set does not say how many validation tweets there are
 _GAIN = 0.01  # of macro-F1 in the last quarter: what is worth training longer for
@@ -76,8 +76,7 @@ def training_curves(
         "cost": {key: result.get(key) for key in _RESULT},
     }
     found["loss_falling"] = _loss_falling(validations)
-    scores = [one["macro_f1"] for one in validations]
-    rising = len(scores) > 1 and scores[-1] > max(scores[:-1])
+    rising = len(validations) > 1 and last_rise(found) > 0
     better = found["trend"] not in ("fell", "overfits") and (rising or found["loss_falling"])
     found["cut_short"] = bool(limit(found)) and better
     found["few_validation_rows"] = bool(known) and (sum(known) < _FEW_ROWS or min(known) < _FEW_OF_A_CLASS)

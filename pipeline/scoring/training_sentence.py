@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.scoring.verdict import percent_text
 
-_MANY_UNPARSED = 0.1
+MANY_UNPARSED = 0.1
 _NAMED = 5
 _SHOWN = 4  # losses in a sentence
 _MUCH_LOWER = 0.8
@@ -24,12 +24,12 @@ def brief(found: Mapping[str, Any]) -> str:
         "overfits": fell,
         "fell": fell,
         "unsteady": f"{begun}, up and down on the way",
-        "rising": f"{begun}, {'highest' if _rise(found) <= found['noise'] else 'still rising'} at the end",
+        "rising": f"{begun}, {'highest' if last_rise(found) <= found['noise'] else 'still rising'} at the end",
         "settled": f"{begun}, {_level(found)}",
     }[found["trend"]]
     missed = f" Never found: {_listed(found['never_found'])}." if found["never_found"] else ""
     unparsed = kept["unparsed_rate"] or 0
-    lost = f" {percent_text(unparsed)} of its answers were no label." if unparsed > _MANY_UNPARSED else ""
+    lost = f" {percent_text(unparsed)} of its answers were no label." if unparsed > MANY_UNPARSED else ""
     return f"{said}.{missed}{lost}"
 
 
@@ -54,7 +54,7 @@ def _stopped_early(found: Mapping[str, Any]) -> str:
     if not found["cut_short"]:
         return ""
     limit, scores = found["settings"]["max_steps"], [one["macro_f1"] for one in found["validations"]]
-    got = f"macro-F1 {max(scores[:-1]):.3f}, then {scores[-1]:.3f}" if _rise(found) > 0 else "its loss was falling"
+    got = f"macro-F1 {max(scores[:-1]):.3f}, then {scores[-1]:.3f}" if last_rise(found) > 0 else "its loss was falling"
     longer = ", or take --config cpu-hour" if limit <= _DEFAULT_STEPS else ""
     return (
         f"validation was still getting better ({got}) when --max_steps {limit} ended the training after "
@@ -64,7 +64,7 @@ def _stopped_early(found: Mapping[str, Any]) -> str:
 
 def _went_wrong(found: Mapping[str, Any]) -> str:
     kept, last = found["kept"], found["validations"][-1]
-    if (last["unparsed_rate"] or 0) > _MANY_UNPARSED:
+    if (last["unparsed_rate"] or 0) > MANY_UNPARSED:
         return ""  # that is said elsewhere, and is why the scores are low
     if found["trend"] == "unlearnt" and not found["cut_short"]:
         return (
@@ -148,7 +148,7 @@ def _trend(found: Mapping[str, Any]) -> str:
             f"validation by {low['by']:.3f}, more than twice the noise of {noise:.3f}. Which step is kept is partly "
             "luck; a lower learning rate or larger batches make the way steadier."
         )
-    if found["trend"] == "rising" and (rise := _rise(found)) <= noise:
+    if found["trend"] == "rising" and (rise := last_rise(found)) <= noise:
         return (
             f"Macro-F1 was highest at the end, {score}, by {rise:.3f} above the best before; that is within the noise "
             f"of {noise:.3f} and may be luck. Longer training may give more, or not (epochs, max_steps)."
@@ -186,7 +186,7 @@ def _level(found: Mapping[str, Any]) -> str:
     return "level at the end" + (f", as far as {found['validation_rows']:,} tweets can tell" if few else "")
 
 
-def _rise(found: Mapping[str, Any]) -> float:
+def last_rise(found: Mapping[str, Any]) -> float:
     """How far the last macro-F1 is above the best before it."""
     scores = [one["macro_f1"] for one in found["validations"]]
     return float(scores[-1] - max(scores[:-1], default=0.0))
@@ -225,7 +225,7 @@ def _unparsed(last: Mapping[str, Any]) -> str:
         return ""
     if rate == 0:
         return "At the end every answer on validation was a label."
-    hint = ": it has not learnt to answer with labels; train longer" if rate > _MANY_UNPARSED else ""
+    hint = ": it has not learnt to answer with labels; train longer" if rate > MANY_UNPARSED else ""
     return f"At the end {percent_text(rate)} of the answers on validation were no label{hint}."
 
 

@@ -165,14 +165,10 @@ def _smallest_class(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def never_answered(scores: Mapping[str, Any]) -> list[str]:
-    """The classes that have test rows and are no answer of a system, given its scores."""
-    classes = scores["per_class"]
-    return [label for label, one in classes.items() if one["support"] and not one["predicted"]]
-
-
 def _never_answered(metrics: Mapping[str, Any]) -> list[str]:
-    missing = never_answered(candidate_of(metrics))
+    """The classes that have test rows and are no answer of the candidate, in a sentence if there are any."""
+    classes = candidate_of(metrics)["per_class"]
+    missing = [label for label, one in classes.items() if one["support"] and not one["predicted"]]
     if not missing or len(missing) == len(metrics["rows"]["support"]):  # then no answer could be read, see below
         return []
     return [f"{at_start(metrics['candidate'])} never answers {_listed(missing)}."]
